@@ -1,0 +1,71 @@
+//! Where the files are found that a configuration names.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::File;
+
+/// The longest file that is read into memory: far above any word list, far below what would hurt.
+const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// The files that a configuration may refer to.
+///
+/// Asked while a configuration is read, never after. Paths are as written in the configuration.
+pub trait FileSource {
+    /// Reads a whole text file.
+    ///
+    /// # Errors
+    /// Returns the error of the system, or `InvalidData` for a file that is not UTF-8 or too long.
+    fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// Whether there is a file that can be opened.
+    fn is_file(&self, path: &Path) -> bool;
+
+    /// The path by which the file can be opened from the working directory.
+    fn resolve(&self, path: &Path) -> PathBuf;
+}
+
+/// A folder that relative paths start at.
+///
+/// Absolute paths, `..` and symbolic links are followed: they are the operator's own words.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at `path`, itself relative to the working directory; `""` is that directory.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+}
+
+impl FileSource for Folder {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        String::from_utf8(read(&self.resolve(path))?)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        File::open_ambient(self.resolve(path), ambient_authority())
+            .and_then(|file| file.metadata())
+            .is_ok_and(|metadata| metadata.is_file())
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+/// Reads a file whole.
+///
+/// # Errors
+/// The error of the system, or `InvalidData` for a file that is too long.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open_ambient(path, ambient_authority())?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 MiB"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,147 @@
+//! `[plugins]`: which components there are and within which limits they run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use rust_proxy_stream::stage::OnError;
+pub use rust_proxy_wasm::Limits;
+
+use super::json::{self, Json};
+use super::problems::nearest;
+use super::reader::{Node, Table};
+
+/// Room for a guest in Rust or C with many thousand words; interpreters (Python) need more.
+const MEMORY: u64 = 16 << 20;
+/// Calls take microseconds: this is a thousand times more, and still below what a reader notices.
+const CPU: Duration = Duration::from_millis(20);
+/// Ten times the CPU time, for a busy machine.
+const WALL: Duration = Duration::from_millis(200);
+/// More than a model writes in a whole answer.
+const OUTPUT: u64 = 1 << 20;
+/// Opening a stream takes an instance; the next ones are made off the request path.
+const READY: u64 = 4;
+/// One page of WebAssembly memory to all that 32 bits can address.
+const MEMORY_RANGE: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
+
+/// A plugin that a pipeline uses.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Plugin {
+    /// Its name in pipelines, in logs and in metrics: ASCII letters, digits, `-` and `_`.
+    pub name: String,
+    /// The component, as it can be opened; it was there when the configuration was read.
+    pub file: PathBuf,
+    /// What `configure` gets, always an object. **May hold secrets.**
+    pub config: Value,
+    /// The same for people: secrets and the text of files left out.
+    pub config_shown: Value,
+    /// What it may use.
+    pub limits: Limits,
+    /// What happens when it fails.
+    pub on_error: OnError,
+    /// Configured instances kept ready; with 0 each is made when it is needed.
+    pub ready: usize,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("file", &self.file)
+            .field("config", &self.config_shown)
+            .field("limits", &self.limits)
+            .field("on_error", &self.on_error)
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads `[plugins]`; `uses` are the names in pipelines, each with the place of its first use.
+pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> BTreeMap<String, Plugin> {
+    root.section("plugins", |t| {
+        let folder = t.get("folder").and_then(|node| node.text());
+        let folder = PathBuf::from(folder.map_or("plugins".to_owned(), |text| text.value));
+        let tables = t.rest();
+        let mut plugins = BTreeMap::new();
+        for (name, node) in &tables {
+            let plugin = node.table(|t| plugin(name, &folder, t));
+            plugins.insert(name.clone(), plugin);
+            if !is_name(name) {
+                node.problem::<()>("a plugin cannot have this name", NAME_FIX);
+            } else if !uses.iter().any(|(used, _)| used == name) {
+                node.notice("no pipeline uses this plugin");
+            }
+        }
+        let resolved = uses.iter().filter_map(|(name, node)| {
+            let plugin = plugins.remove(name);
+            let plugin = plugin.or_else(|| {
+                if !is_name(name) {
+                    return node.problem(format!("a plugin cannot be named {name:?}"), NAME_FIX);
+                }
+                Some(node.absent(|t| self::plugin(name, &folder, t)))
+            });
+            let plugin = find(plugin?, node, &tables)?;
+            Some((name.clone(), plugin))
+        });
+        resolved.collect()
+    })
+}
+
+const NAME_FIX: &str = "use letters, digits, - and _";
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// Checks that the component is there, and makes its path one that can be opened.
+fn find(plugin: Plugin, node: &Node<'_>, tables: &BTreeMap<String, Node<'_>>) -> Option<Plugin> {
+    let Plugin { name, file, .. } = &plugin;
+    let path = node.files().resolve(file);
+    if node.files().is_file(file) {
+        return Some(Plugin { file: path, ..plugin });
+    }
+    let message = format!("there is no plugin {name:?}: {} is not there", path.display());
+    let others = tables.keys().map(String::as_str).filter(|known| known != name);
+    let fix = match nearest(name, others) {
+        Some(other) => format!("did you mean `{other}`?"),
+        None => format!("put it there, or write [plugins.{name}] with file = \"…\""),
+    };
+    node.conflict(message, fix)
+}
+
+fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
+    let file = t.get("file").and_then(|node| node.text());
+    let file = folder.join(file.map_or(format!("{name}.wasm"), |text| text.value));
+    t.refuse(
+        "grant",
+        "grants are not available in this version: a plugin reaches no network and no files",
+        "remove it; word lists and secrets reach a plugin through `config`",
+    );
+    let Json { real: config, shown: config_shown } =
+        t.get("config").map_or_else(Json::empty, |node| json::read(&node));
+    let choices =
+        [("fail_closed", OnError::FailClosed), ("fail_open", OnError::FailOpen), ("skip", OnError::Skip)];
+    let on_error = t.get("on_error").and_then(|node| node.choice("a policy", &choices));
+    Plugin {
+        name: name.to_owned(),
+        file,
+        config,
+        config_shown,
+        limits: t.section("limits", limits),
+        on_error: on_error.unwrap_or(OnError::FailClosed),
+        ready: t.count("ready", 0..=10_000, READY) as usize,
+    }
+}
+
+fn limits(t: &mut Table<'_>) -> Limits {
+    Limits {
+        memory: t.size("memory", MEMORY_RANGE, MEMORY),
+        cpu: t.duration("cpu", CPU),
+        wall: t.duration("wall", WALL),
+        output: t.size("output", 1..=4 << 30, OUTPUT),
+    }
+}

@@ -1,0 +1,137 @@
+//! `[server]`: how clients reach the gateway, and how much of it they may use.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Authority;
+
+use super::reader::{Node, Table};
+use super::reference::SECRET_FIX;
+use super::secret::Secret;
+
+/// Not reachable from other machines, and the port that TensorZero uses too.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+/// Well below the 30 to 60 s after which proxies and load balancers close a silent connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// At the budget of 600 KiB each they take 0.6 GiB.
+const STREAMS_MAX: u64 = 1000;
+/// A tenth of the streams: longer waits are better spent at another gateway.
+const QUEUE_MAX: u64 = 100;
+/// TensorZero's own limit.
+const BODY_MAX: u64 = 100 << 20;
+/// TensorZero's own deadline for an exchange.
+const EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60);
+/// What container platforms grant between the request to stop and the kill.
+const SHUTDOWN: Duration = Duration::from_secs(30);
+/// Sixteen characters of hexadecimal are 64 bits, out of reach of guessing over a network.
+const CLIENT_KEY_MIN: usize = 16;
+
+/// How clients reach the gateway.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Server {
+    /// The address to listen at. On a loopback address without `keys` everybody on this machine is let in.
+    pub listen: SocketAddr,
+    /// How long a stream may be silent before a heartbeat is sent.
+    pub heartbeat: Duration,
+    /// Exchanges at once, at least one.
+    pub streams_max: usize,
+    /// Exchanges that may wait for one of `streams_max`; 0 refuses them at once.
+    pub queue_max: usize,
+    /// Bytes of a request body.
+    pub body_max: usize,
+    /// How long an exchange may take from its request to its last byte.
+    pub exchange_max: Duration,
+    /// How long streams may go on after a request to stop.
+    pub shutdown: Duration,
+    /// `Host` names that are served besides those of the loopback; lower case, without ports.
+    pub hosts: Vec<String>,
+    /// Browser origins that may call, as `scheme://host[:port]`; lower case.
+    pub origins: Vec<String>,
+    /// Who may call. Empty lets everybody in, on a loopback address only.
+    pub keys: Vec<ClientKey>,
+}
+
+/// A key that lets a client in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientKey {
+    /// Whose it is, for logs; different for each key.
+    pub name: String,
+    /// At least 16 visible ASCII characters; different for each name.
+    pub key: Secret,
+}
+
+pub(super) fn read(t: &mut Table<'_>) -> Server {
+    let keys = t.get("keys").map(|node| node.items()).unwrap_or_default();
+    let listen = match t.get("listen") {
+        Some(node) => listen(&node, keys.is_empty()).unwrap_or(LISTEN),
+        None => LISTEN,
+    };
+    Server {
+        listen,
+        heartbeat: t.duration("heartbeat", HEARTBEAT),
+        streams_max: t.count("streams_max", 1..=1_000_000, STREAMS_MAX) as usize,
+        queue_max: t.count("queue_max", 0..=1_000_000, QUEUE_MAX) as usize,
+        body_max: t.size("body_max", 1..=4 << 30, BODY_MAX) as usize,
+        exchange_max: t.duration("exchange_max", EXCHANGE_MAX),
+        shutdown: t.duration("shutdown", SHUTDOWN),
+        hosts: each(t.get("hosts"), |node| {
+            node.parse("a host name", "write it like \"gateway.local\", without a port", host)
+        }),
+        origins: each(t.get("origins"), |node| {
+            node.parse("an origin", "write it like \"https://app.example.com\"", origin)
+        }),
+        keys: client_keys(&keys),
+    }
+}
+
+fn listen(node: &Node<'_>, open: bool) -> Option<SocketAddr> {
+    let address: SocketAddr =
+        node.parse("an address", "write it like \"127.0.0.1:3000\"", |text| text.parse().ok())?;
+    if open && !address.ip().is_loopback() {
+        return node.conflict(
+            "other machines can reach this address, and there are no [[server.keys]]",
+            "add [[server.keys]] with name = \"…\" and key = \"env::…\", or listen on 127.0.0.1",
+        );
+    }
+    Some(address)
+}
+
+fn each<T>(list: Option<Node<'_>>, read: impl Fn(&Node<'_>) -> Option<T>) -> Vec<T> {
+    list.map(|list| list.items().iter().filter_map(read).collect()).unwrap_or_default()
+}
+
+fn host(text: &str) -> Option<String> {
+    let authority: Authority = text.parse().ok()?;
+    (authority.host() == text).then(|| text.to_ascii_lowercase())
+}
+
+fn origin(text: &str) -> Option<String> {
+    let uri: Uri = text.parse().ok()?;
+    let exact = format!("{}://{}", uri.scheme_str()?, uri.authority()?);
+    (exact.eq_ignore_ascii_case(text) && !exact.contains('@')).then(|| text.to_ascii_lowercase())
+}
+
+fn client_keys(items: &[Node<'_>]) -> Vec<ClientKey> {
+    let mut keys: Vec<ClientKey> = Vec::new();
+    for item in items {
+        let read = item.table(|t| {
+            let name = t.require("name", "write name = \"…\": logs show it").and_then(|n| n.name());
+            let fix = "write key = \"env::NAME\" or \"path::FILE\"";
+            let token = t.require("key", fix).and_then(|node| node.token(CLIENT_KEY_MIN, SECRET_FIX));
+            Some(ClientKey { name: name?, key: token? })
+        });
+        let Some(new) = read else { continue };
+        if keys.iter().any(|known| known.name == new.name) {
+            item.problem::<()>(format!("there is another key named {:?}", new.name), "rename one");
+        }
+        if let Some(twin) = keys.iter().find(|known| known.key.expose() == new.key.expose()) {
+            let message = format!("{:?} and {:?} have the same key", twin.name, new.name);
+            item.problem::<()>(message, "give each a key of its own");
+        }
+        keys.push(new);
+    }
+    keys
+}

@@ -1,0 +1,65 @@
+//! What `check` shows of a configuration.
+
+use std::fmt::Write;
+
+use rust_proxy_core::config::{Config, Model, OnError, Plugin};
+use rust_proxy_core::{Engine, PluginInfo};
+
+use crate::text::one_line;
+
+/// Models with their pipelines and providers, plugins with what they say of themselves, and what is probably not
+/// meant.
+pub(super) fn of(config: &Config, engine: &Engine) -> String {
+    let mut text = String::new();
+    for (name, model) in &config.models {
+        line(&mut text, format_args!("model {name}"));
+        describe(&mut text, config, model);
+    }
+    for PluginInfo { name, file, description } in engine.plugins() {
+        let Some(Plugin { config_shown, on_error, .. }) = config.plugins.get(name) else { continue };
+        line(&mut text, format_args!("plugin {name}"));
+        line(&mut text, format_args!("  is        {}", one_line(description)));
+        line(&mut text, format_args!("  file      {}", file.display()));
+        line(&mut text, format_args!("  config    {config_shown}"));
+        line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
+    }
+    for notice in &config.notices {
+        line(&mut text, format_args!("notice: {notice}"));
+    }
+    text
+}
+
+fn describe(text: &mut String, config: &Config, model: &Model) {
+    let pipeline = model.pipeline.as_ref().and_then(|name| Some((name, config.pipelines.get(name)?)));
+    match pipeline {
+        Some((name, links)) => {
+            line(text, format_args!("  pipeline  {name}"));
+            for (stage, links) in [("process", &links.process), ("modify ", &links.modify)] {
+                if !links.is_empty() {
+                    line(text, format_args!("  {stage}   {}", links.join(" → ")));
+                }
+            }
+        }
+        None => line(text, format_args!("  pipeline  none: no plugins run")),
+    }
+    for route in &model.routing {
+        if let Some(provider) = model.providers.get(route) {
+            let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
+            let (base, model) = (&provider.api_base, &provider.model_name);
+            line(text, format_args!("  provider  {route}: {model} at {base}, {key}"));
+        }
+    }
+}
+
+fn policy(on_error: OnError) -> &'static str {
+    match on_error {
+        OnError::FailClosed => "fail_closed",
+        OnError::FailOpen => "fail_open",
+        OnError::Skip => "skip",
+    }
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{arguments}");
+}

@@ -1,0 +1,27 @@
+//! ① and ⑦: HTTP in front of an [`Engine`](rust_proxy_core::Engine), and the command line.
+//!
+//! ```text
+//! accept ──► observe ──► guard ──► app ──► engine        a request on its way in
+//!            id, span    who may   routes    │
+//! client ◄── bytes, line ◄──────── egress ◄──┘           its answer on the way out
+//! ```
+//! [`Gateway`] is all of it as a value: bound to an address, then served until told to stop. [`cli`] is the
+//! program around it.
+//!
+//! Only `respond` and `egress` turn an error into bytes. The terminal marker of a stream is written in one
+//! place, `egress`, on complete and stopped only.
+
+mod app;
+pub mod cli;
+mod dev_api;
+mod egress;
+#[cfg(test)]
+mod fake;
+mod ingress;
+mod logging;
+mod observe;
+mod respond;
+mod serve;
+mod text;
+
+pub use serve::{Gateway, GatewayError};

@@ -1,0 +1,131 @@
+//! The program as its users run it: exit codes, what it prints, and how it stops.
+
+#![expect(clippy::expect_used, reason = "helpers of tests fail like tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempPath;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rust-proxy"));
+    command.args(arguments).env_remove("RUST_LOG").env_remove("OPENAI_API_KEY");
+    command
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = program(arguments).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A configuration in a file that is gone with the test.
+fn configuration(text: &str) -> TempPath {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file.into_temp_path()
+}
+
+const PLAIN: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+
+[pipelines.unused]
+
+[models.demo]
+routing = ["local"]
+
+[models.demo.providers.local]
+type = "openai"
+api_base = "http://127.0.0.1:8787/v1"
+api_key_location = "none"
+"#;
+
+/// A program that serves, and the address that it printed.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+fn serve(arguments: &[&str]) -> Serving {
+    let mut child = program(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let (_, address) = line.split_once("http://").expect("an address");
+    let address = address.split(['/', '\n']).next().unwrap_or_default().to_owned();
+    Serving { child, address }
+}
+
+impl Serving {
+    fn get(&self, path: &str) -> String {
+        let mut client = TcpStream::connect(&self.address).expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn terminate(mut self) -> Option<i32> {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(killed.success());
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+#[test]
+fn serve_prints_its_address_and_ends_well_on_sigterm() {
+    let file = configuration(&PLAIN.replace("[pipelines.unused]", ""));
+    let serving = serve(&["serve", "--config", file.to_str().expect("text")]);
+    assert!(serving.get("/health").ends_with(r#"{"status":"ok"}"#));
+    assert!(serving.get("/v1/models").contains(r#""object":"list""#));
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn dev_api_prints_its_address_and_ends_well_on_sigterm() {
+    let serving = serve(&["dev-api", "--listen", "127.0.0.1:0", "--delay", "0ms"]);
+    assert!(serving.get("/health").ends_with(r#"{"status":"ok"}"#));
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn check_shows_what_a_configuration_describes() {
+    let file = configuration(&PLAIN.replace("[pipelines.unused]", ""));
+    let (code, out, errors) = run(&["check", "--config", file.to_str().expect("text")]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let expect = "model demo\n  pipeline  none: no plugins run\n  \
+                  provider  local: demo at http://127.0.0.1:8787/v1/, without a key\n";
+    assert_eq!(out, expect);
+}
+
+#[test]
+fn a_configuration_with_problems_is_refused_with_all_of_them() {
+    let file = configuration(&PLAIN.replace("routing", "rooting"));
+    for command in ["check", "serve"] {
+        let (code, out, errors) = run(&[command, "--config", file.to_str().expect("text")]);
+        assert_eq!((code, out.as_str()), (Some(78), ""), "{errors}");
+        for named in ["rooting", "pipelines.unused", "nothing was started"] {
+            assert!(errors.contains(named), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let text = PLAIN.replace("[pipelines.unused]", "").replace("127.0.0.1:0", &address);
+    let file = configuration(&text);
+    let (code, _, errors) = run(&["serve", "--config", file.to_str().expect("text")]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains(&format!("cannot listen on {address} (`server.listen`)")), "{errors}");
+}
+
+#[test]
+fn arguments_that_cannot_be_read_are_refused() {
+    let (code, _, errors) = run(&["dev-api", "--delay", "60"]);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("write it like 60ms or 1s"), "{errors}");
+}

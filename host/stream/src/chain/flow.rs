@@ -1,0 +1,95 @@
+//! What flows between links: text with a record of where it came from.
+
+use crate::lane::{CloseReason, Lane};
+
+/// What moves from one link to the next in one step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Lanes that begin.
+    pub(crate) opened: Vec<Lane>,
+    /// New text, at most one entry per lane, in no order that matters.
+    pub(crate) texts: Vec<LaneText>,
+    /// Lanes that end.
+    pub(crate) closed: Vec<(u32, CloseReason)>,
+}
+
+impl Flow {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.opened.is_empty() && self.texts.is_empty() && self.closed.is_empty()
+    }
+
+    /// The text of a lane, made if there is none yet.
+    pub(crate) fn text(&mut self, lane: u32) -> &mut LaneText {
+        let at = self.texts.iter().position(|text| text.lane == lane).unwrap_or_else(|| {
+            self.texts.push(LaneText { lane, ..LaneText::default() });
+            self.texts.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
+        &mut self.texts[at]
+    }
+}
+
+impl Flow {
+    /// Adds text behind what the flow has of its lane.
+    pub(crate) fn append(&mut self, new: LaneText) {
+        if new.segments.is_empty() {
+            return;
+        }
+        let text = self.text(new.lane);
+        if text.segments.is_empty() {
+            *text = new;
+        } else {
+            text.text.push_str(&new.text);
+            new.segments.into_iter().for_each(|segment| extend(&mut text.segments, segment));
+        }
+    }
+}
+
+/// Text of one lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LaneText {
+    pub(crate) lane: u32,
+    pub(crate) text: String,
+    /// Cover `text` from its beginning to its end.
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl LaneText {
+    /// Adds text as the upstream sent it, ending at `source_end` of its lane.
+    pub(crate) fn push_original(&mut self, text: &str, source_end: u32) {
+        self.text.push_str(text);
+        extend(&mut self.segments, Segment { length: text.len(), source_end, changed: false });
+    }
+}
+
+impl LaneText {
+    /// Adds a plugin's text at the end.
+    pub(crate) fn push_inserted(&mut self, text: &str) {
+        let source_end = self.segments.last().map_or(0, |last| last.source_end);
+        self.text.push_str(text);
+        self.segments.push(Segment { length: text.len(), source_end, changed: true });
+    }
+}
+
+/// A stretch of text and the place in the upstream's text up to which it stands for it. The segments of a
+/// lane, in order, cover the upstream's text without gaps: each begins where the one before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Bytes of text.
+    pub(crate) length: usize,
+    /// The end of what it stands for, as an offset in the upstream's text of the lane.
+    pub(crate) source_end: u32,
+    /// Whether it is a link's text. If not, it is the upstream's, byte for byte.
+    pub(crate) changed: bool,
+}
+
+/// Adds a segment behind others, as part of the last one where both are original.
+pub(crate) fn extend(segments: &mut Vec<Segment>, segment: Segment) {
+    match segments.last_mut() {
+        Some(last) if !last.changed && !segment.changed => {
+            last.length += segment.length;
+            last.source_end = segment.source_end;
+        }
+        _ => segments.push(segment),
+    }
+}

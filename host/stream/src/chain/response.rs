@@ -1,0 +1,284 @@
+//! ⑥ The chain of response modifiers.
+//!
+//! For each step, each link in turn: new text joins what the link holds, the link is asked, its edits are
+//! applied, and what it released goes to the next link. The host has the original of everything held, so a
+//! link that fails can be taken out without a gap, and a link that asks for nothing costs no copy.
+
+use crate::chain::buffer::{Buffer, HELD_MAX};
+use crate::chain::flow::{Flow, LaneText};
+use crate::chain::{ActiveLink, Links, Passed, printable};
+use crate::error::ExchangeError;
+use crate::lane::{Batch, Channel, CloseReason, Edit, Lane, Outcome, Piece, Stop};
+use crate::stage::{Context, Fault, FaultKind, StageError};
+
+/// How a plugin ended a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// `respond`: its text has taken the place of the rest.
+    Responded,
+    /// `block`: the answer ends here, marked as filtered.
+    Blocked,
+}
+
+impl Stopped {
+    fn close_reason(self) -> CloseReason {
+        match self {
+            Self::Responded => CloseReason::Stop,
+            Self::Blocked => CloseReason::ContentFilter,
+        }
+    }
+}
+
+/// The modifiers of one response.
+pub(crate) struct ResponseChain {
+    links: Vec<ModifierLink>,
+    /// Open lanes as the upstream has them.
+    open: Vec<Lane>,
+    /// An id that no lane has had.
+    unused: u32,
+}
+
+struct ModifierLink {
+    active: ActiveLink,
+    buffers: Vec<Buffer>,
+    /// Bytes that passed without an answer from the plugin.
+    unscanned: u64,
+}
+
+impl ResponseChain {
+    /// Opens a session in every modifier.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) async fn open(links: Links, context: &Context) -> Result<Self, ExchangeError> {
+        let mut all: Vec<Option<ActiveLink>> = links.links.into_iter().map(Some).collect();
+        let mut chain = Self { links: Vec::with_capacity(links.modify.len()), open: Vec::new(), unused: 0 };
+        for place in links.modify {
+            let Some(mut active) = all.get_mut(place).and_then(Option::take) else { continue };
+            if let Some(modifier) = active.link.as_mut().and_then(|link| link.modifier())
+                && let Err(error) = modifier.open(context).await
+            {
+                // Without a session there is nothing to skip a call of.
+                if active.fail(error, "open")? == Passed::ThisCall {
+                    active.link = None;
+                }
+            }
+            chain.links.push(ModifierLink { active, buffers: Vec::new(), unscanned: 0 });
+        }
+        Ok(chain)
+    }
+
+    /// Passes one step through all links.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Plugin`] where a `fail_closed` link failed, [`ExchangeError::Rejected`] where one
+    /// rejects. The chain must not be used afterwards.
+    ///
+    /// # Cancellation
+    /// After a dropped call the chain must not be used.
+    pub(crate) async fn push(&mut self, mut flow: Flow) -> Result<(Flow, Option<Stopped>), ExchangeError> {
+        self.unused = flow.opened.iter().map(|lane| lane.id + 1).fold(self.unused, u32::max);
+        self.open.extend(flow.opened.iter().cloned());
+        // A lane that ends with this step is still there for what its links make of it.
+        let open = self.open.clone();
+        let mut stopped = None;
+        for link in &mut self.links {
+            if flow.is_empty() {
+                break;
+            }
+            if let Some(stop) = link.push(&mut flow).await? {
+                stopped = Some(link.active.stopped(stop, &mut flow, &open, self.unused)?);
+            }
+        }
+        self.open.retain(|lane| !is_closed(&flow, lane.id));
+        if stopped.is_some() {
+            self.open.clear();
+            self.links.iter_mut().flat_map(|link| &mut link.buffers).for_each(Buffer::clear);
+        }
+        Ok((flow, stopped))
+    }
+
+    /// Tells the modifiers that the response is complete or stopped.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) async fn finish(&mut self) -> Result<(), ExchangeError> {
+        for link in &mut self.links {
+            let result = match link.active.link.as_mut().and_then(|link| link.modifier()) {
+                Some(modifier) => modifier.finish().await,
+                None => Ok(Vec::new()),
+            };
+            match result {
+                Ok(findings) => link.active.report("finish", &findings),
+                Err(error) => {
+                    link.active.fail(error, "finish")?;
+                }
+            }
+            if link.unscanned > 0 {
+                tracing::warn!(plugin = link.active.name(), bytes = link.unscanned, "text left unscanned");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ModifierLink {
+    /// Asks the link about one step and makes `flow` what it released.
+    async fn push(&mut self, flow: &mut Flow) -> Result<Option<Stop>, ExchangeError> {
+        if self.active.link.is_none() {
+            self.unscanned += bytes(&flow.texts);
+            return Ok(None);
+        }
+        let step = self.take_in(flow);
+        let answer = match self.ask(&step, flow).await {
+            Ok(outcome) => {
+                self.active.report("modify", &outcome.findings);
+                self.release(&step, &outcome, flow).map(|()| outcome.stop).map_err(StageError::from)
+            }
+            Err(error) => Err(error),
+        };
+        let stop = match answer {
+            Ok(stop) => stop,
+            Err(error) => {
+                let passed = self.active.fail(error, "modify")?;
+                let scanned = bytes(&flow.texts);
+                self.pass(&step, passed, flow);
+                self.unscanned += bytes(&flow.texts) - scanned;
+                None
+            }
+        };
+        self.buffers.retain(|buffer| !is_closed(flow, buffer.lane.id));
+        Ok(stop)
+    }
+
+    /// Adds a step's text to what is held; answers with the lanes of the step, and where the new text of
+    /// each begins.
+    fn take_in(&mut self, flow: &mut Flow) -> Vec<(u32, u32)> {
+        self.buffers.extend(flow.opened.iter().cloned().map(Buffer::new));
+        let mut texts = std::mem::take(&mut flow.texts);
+        let mut step = Vec::with_capacity(texts.len());
+        for buffer in &mut self.buffers {
+            let lane = buffer.lane.id;
+            let end = buffer.end();
+            let new = texts.iter().position(|text| text.lane == lane).map(|at| texts.swap_remove(at));
+            let opened = || flow.opened.iter().any(|opened| opened.id == lane);
+            if new.is_some() || is_closed(flow, lane) || opened() {
+                step.push((lane, end));
+            }
+            if let Some(new) = new {
+                buffer.push(new);
+            }
+        }
+        step
+    }
+
+    async fn ask(&mut self, step: &[(u32, u32)], flow: &Flow) -> Result<Outcome, StageError> {
+        let buffers = &self.buffers;
+        let piece = |&(lane, offset): &(u32, u32)| {
+            let buffer = buffers.iter().find(|buffer| buffer.lane.id == lane)?;
+            let text = buffer.text_from(offset);
+            (!text.is_empty()).then_some(Piece { lane, offset, text })
+        };
+        let batch = Batch {
+            opened: &flow.opened,
+            pieces: step.iter().filter_map(piece).collect(),
+            closed: &flow.closed,
+        };
+        if batch.opened.is_empty() && batch.pieces.is_empty() && batch.closed.is_empty() {
+            return Ok(Outcome::default());
+        }
+        match self.active.link.as_mut().and_then(|link| link.modifier()) {
+            Some(modifier) => modifier.push(&batch).await,
+            None => Ok(Outcome::default()),
+        }
+    }
+
+    /// Applies an answer to the lanes of the step: all of it or, where it breaks the contract, nothing.
+    fn release(&mut self, step: &[(u32, u32)], outcome: &Outcome, flow: &mut Flow) -> Result<(), Fault> {
+        if outcome.edits.is_empty() && outcome.holds.is_empty() {
+            self.pass(step, Passed::ThisCall, flow);
+            return Ok(());
+        }
+        let mut answers = Vec::with_capacity(step.len());
+        for (place, buffer) in self.buffers.iter().enumerate() {
+            let lane = buffer.lane.id;
+            if !step.iter().any(|(in_step, _)| *in_step == lane) {
+                continue;
+            }
+            let edits: Vec<&Edit> = outcome.edits.iter().filter(|edit| edit.lane == lane).collect();
+            let mut holds = outcome.holds.iter().filter(|hold| hold.lane == lane).map(|hold| hold.start);
+            let hold = holds.next();
+            if holds.next().is_some() || (hold.is_some() && is_closed(flow, lane)) {
+                return Err(broken(format!("lane {lane}: a second hold, or one on a lane that is closed")));
+            }
+            buffer.check(&edits, hold)?;
+            answers.push((place, edits, hold));
+        }
+        let edits: usize = answers.iter().map(|(_, edits, _)| edits.len()).sum();
+        let holds = answers.iter().filter(|(_, _, hold)| hold.is_some()).count();
+        if (edits, holds) != (outcome.edits.len(), outcome.holds.len()) {
+            return Err(broken("an edit or a hold of a lane that is not in the batch".to_owned()));
+        }
+        for (place, edits, hold) in answers {
+            if let Some(buffer) = self.buffers.get_mut(place) {
+                flow.append(buffer.release(&edits, hold));
+            }
+        }
+        match self.buffers.iter().find(|buffer| buffer.held() > HELD_MAX) {
+            Some(buffer) => {
+                let detail = format!("lane {}: more than {HELD_MAX} bytes held", buffer.lane.id);
+                Err(Fault::new(FaultKind::Held, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets text pass as it is: what is held of the step's lanes, or of all.
+    fn pass(&mut self, step: &[(u32, u32)], passed: Passed, flow: &mut Flow) {
+        for buffer in &mut self.buffers {
+            if passed == Passed::All || step.iter().any(|(lane, _)| *lane == buffer.lane.id) {
+                flow.append(buffer.release_all());
+            }
+        }
+    }
+}
+
+impl ActiveLink {
+    /// Makes `flow` what the later links get after a `stop`: what was released, and the end of every lane.
+    fn stopped(&self, stop: Stop, flow: &mut Flow, open: &[Lane], unused: u32) -> Result<Stopped, ExchangeError> {
+        let plugin = self.name().to_owned();
+        let (kind, text) = match stop {
+            Stop::Reject(rejection) => return Err(ExchangeError::Rejected { plugin, rejection }),
+            Stop::Respond(text) => (Stopped::Responded, text),
+            Stop::Block(reason) => {
+                tracing::info!(plugin, reason = printable(&reason), "answer blocked");
+                (Stopped::Blocked, String::new())
+            }
+        };
+        let mut ending = open.to_vec();
+        if !text.is_empty() {
+            if !ending.iter().any(|lane| lane.channel == Channel::Text) {
+                let lane = Lane { id: unused, choice: 0, part: 0, channel: Channel::Text, name: None };
+                flow.opened.push(lane.clone());
+                ending.push(lane);
+            }
+            for lane in ending.iter().filter(|lane| lane.channel == Channel::Text) {
+                flow.text(lane.id).push_inserted(&text);
+            }
+        }
+        flow.closed = ending.iter().map(|lane| (lane.id, kind.close_reason())).collect();
+        Ok(kind)
+    }
+}
+
+fn is_closed(flow: &Flow, lane: u32) -> bool {
+    flow.closed.iter().any(|(closed, _)| *closed == lane)
+}
+
+fn bytes(texts: &[LaneText]) -> u64 {
+    texts.iter().map(|text| text.text.len() as u64).sum()
+}
+
+fn broken(what: String) -> Fault {
+    Fault::new(FaultKind::Contract, what)
+}

@@ -1,0 +1,3 @@
+//! The wire formats that clients and upstreams speak.
+
+pub mod openai_chat;

@@ -1,0 +1,145 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::item::Body;
+
+fn parse(body: &Value) -> Request {
+    Request::parse(&Bytes::from(body.to_string())).unwrap()
+}
+
+fn messages(request: &Request) -> Value {
+    serde_json::from_slice::<Value>(&request.to_body("m")).unwrap()["messages"].clone()
+}
+
+fn set(item: u32, text: &str) -> Change {
+    Change::SetText { item, text: text.to_owned() }
+}
+
+fn error(body: &str) -> String {
+    Request::parse(&Bytes::from(body.to_owned())).unwrap_err().to_string()
+}
+
+fn conversation() -> Value {
+    json!([
+        {"role": "system", "content": "be nice"},
+        {"role": "user", "name": "ann", "content": [
+            {"type": "text", "text": "look"},
+            {"type": "image_url", "image_url": {"url": "data:x"}},
+        ]},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{\"q\": \"a\\nb\", \"n\": 1.50}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "c1", "content": "found"},
+    ])
+}
+
+#[test]
+fn an_unchanged_request_leaves_byte_for_byte() {
+    let body = r#"{ "model":"m", "x":1.50, "messages":[ {"role":"user","content":"a\/b"} ],"stream" : true }"#;
+    let request = Request::parse(&Bytes::from(body)).unwrap();
+    assert!(request.streaming());
+    assert_eq!(request.to_body("m"), body.as_bytes());
+    assert_eq!(request.to_body("other"), body.replace(r#""m""#, r#""other""#).as_bytes());
+}
+
+#[test]
+fn every_text_is_an_item() {
+    let request = parse(&json!({"model": "m", "messages": conversation()}));
+    let items = request.items();
+    let seen: Vec<_> = items.iter().map(|item| (item.id, item.message, item.body.clone())).collect();
+    let call = || "c1".to_owned();
+    assert_eq!(seen, [
+        (0, 0, Body::Text("be nice".into())),
+        (1, 1, Body::Text("look".into())),
+        (2, 1, Body::Opaque("image_url".into())),
+        (3, 2, Body::ToolCall { id: call(), name: "find".into() }),
+        (4, 2, Body::ToolArgument { call: call(), pointer: "/q".into(), text: "a\nb".into() }),
+        (5, 3, Body::ToolResult { call: call(), text: "found".into() }),
+    ]);
+}
+
+#[test]
+fn texts_are_written_back_where_they_stood() {
+    let mut request = parse(&json!({"model": "m", "messages": conversation()}));
+    request.apply(&[set(1, "l\"k"), set(4, "***"), set(5, "")]).unwrap();
+    let mut expected = conversation();
+    expected[1]["content"][0]["text"] = "l\"k".into();
+    expected[2]["tool_calls"][0]["function"]["arguments"] = "{\"q\": \"***\", \"n\": 1.50}".into();
+    expected[3]["content"] = "".into();
+    assert_eq!(messages(&request), expected);
+}
+
+#[test]
+fn what_is_emptied_is_removed_and_the_next_link_does_not_see_it() {
+    let mut request = parse(&json!({"model": "m", "messages": conversation()}));
+    request.apply(&[set(0, ""), set(1, "")]).unwrap();
+    assert_eq!(request.items().len(), 4);
+    request.apply(&[set(3, "none")]).unwrap();
+    let messages = messages(&request);
+    assert_eq!(messages[0]["content"], json!([{"type": "image_url", "image_url": {"url": "data:x"}}]));
+    assert_eq!(messages[2]["content"], "none");
+}
+
+#[test]
+fn messages_are_inserted_and_dropped() {
+    let mut request = parse(&json!({"model": "m", "messages": conversation()}));
+    let insert = |before, text: &str| Change::Insert { before, role: "user".into(), text: text.into() };
+    request.apply(&[insert(4, "last"), Change::DropMessage(0), insert(1, "a"), insert(1, "b")]).unwrap();
+    let texts: Vec<_> = request.items().iter().filter_map(|item| item.body.text().map(str::to_owned)).collect();
+    assert_eq!(texts, ["a", "b", "look", "a\nb", "found", "last"]);
+}
+
+#[test]
+fn a_call_is_not_parted_from_its_result() {
+    let request = parse(&json!({"model": "m", "messages": conversation()}));
+    let insert = Change::Insert { before: 3, role: "user".into(), text: "x".into() };
+    for change in [Change::DropMessage(2), Change::DropMessage(3), insert] {
+        let mut request = request.clone();
+        let fault = request.apply(std::slice::from_ref(&change)).unwrap_err();
+        assert!(fault.detail.contains("part the call `c1`"), "{change:?}: {fault}");
+        assert_eq!(messages(&request), conversation());
+    }
+    let mut both = request;
+    both.apply(&[Change::DropMessage(2), Change::DropMessage(3)]).unwrap();
+    assert_eq!(both.items().len(), 3);
+}
+
+#[test]
+fn changes_that_break_the_contract_are_faults() {
+    let insert = |before, role: &str| Change::Insert { before, role: role.into(), text: "x".into() };
+    for changes in [
+        vec![set(3, "x")],
+        vec![set(2, "x")],
+        vec![set(99, "x")],
+        vec![set(0, "x"), set(0, "y")],
+        vec![Change::DropMessage(4)],
+        vec![insert(5, "user")],
+        vec![insert(0, "tool")],
+    ] {
+        let mut request = parse(&json!({"model": "m", "messages": conversation()}));
+        assert!(request.apply(&changes).is_err(), "{changes:?}");
+    }
+    let mut request = parse(&json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}));
+    assert!(request.apply(&[set(0, "")]).unwrap_err().detail.contains("no message is left"));
+}
+
+#[test]
+fn errors_name_the_culprit() {
+    for (body, expected) in [
+        ("{", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        (r#"{"messages":[]}"#, "`model`: missing"),
+        (r#"{"model":1,"messages":[]}"#, "`model`: must be a string"),
+        (r#"{"model":"m"}"#, "`messages`: missing"),
+        (r#"{"model":"m","messages":[]}"#, "`messages`: empty"),
+        (r#"{"model":"m","messages":"hi"}"#, "`messages`: must be a list"),
+        (r#"{"model":"m","stream":"yes","messages":[]}"#, "`stream`: must be true or false"),
+        (r#"{"model":"m","messages":[{"content":"x"}]}"#, "`messages[0].role`: missing"),
+        (r#"{"model":"m","messages":[{"role":"user","content":7}]}"#, "`messages[0].content`: must be"),
+        (r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text"}]}]}"#, "`messages[0].content[0].text`"),
+        (r#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#, "`content` stands twice"),
+        (r#"{"model":"m","model":"n","messages":[]}"#, "`model` stands twice"),
+    ] {
+        assert!(error(body).contains(expected), "{body}: {}", error(body));
+    }
+}

@@ -1,0 +1,267 @@
+//! The life of a request, ② to ⑥, as one function: [`run`].
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+
+use crate::chain::{self, Flow, Pipeline, Processed, ResponseChain};
+use crate::dialect::openai_chat::{Request, Response, canned};
+use crate::error::{ExchangeError, UpstreamError};
+use crate::sse::{Decoder, SseError};
+use crate::stage::Context;
+use crate::upstream::{Backend, BodyStream, UpstreamReply, UpstreamRequest};
+
+/// A chat request as it came in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The id that the client sees as `x-request-id`.
+    pub request_id: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What a model's name stands for.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The plugins of its exchanges.
+    pub pipeline: Arc<Pipeline>,
+    /// Who is asked.
+    pub backend: Arc<dyn Backend>,
+}
+
+/// Finds the [`Route`] of a model.
+pub trait Routes: Send + Sync {
+    /// `None` where the configuration does not have the model.
+    fn route(&self, model: &str) -> Option<Route>;
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub enum Reply {
+    /// A whole JSON body.
+    Whole(Bytes),
+    /// A stream of SSE frames.
+    Stream(ResponseStream),
+}
+
+/// One thing that a [`ResponseStream`] yields.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// One SSE frame, ready to be sent.
+    Frame(Bytes),
+    /// The end: the terminal marker is written on complete and stopped only.
+    End(End),
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A finish reason for every choice and a clean end of the body.
+    Complete,
+    /// A plugin's `respond` or `block`.
+    Stopped,
+    /// Anything else.
+    Failed(ExchangeError),
+}
+
+/// Runs one exchange: parse, process, forward, modify.
+///
+/// # Errors
+/// [`ExchangeError`] where the answer has not begun; afterwards its [`End`] says what went wrong.
+///
+/// # Cancellation
+/// Dropping the call, or the stream that it returned, ends the exchange: links are dropped, the upstream
+/// connection is closed.
+pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, ExchangeError> {
+    // ② parse
+    let mut request = Request::parse(&incoming.body)?;
+    let context = Context {
+        request_id: incoming.request_id,
+        model: request.model().to_owned(),
+        dialect: "openai-chat",
+        streaming: request.streaming(),
+        metadata: Vec::new(),
+    };
+    let route = routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    let mut links = route.pipeline.start().await?;
+    // ③ process
+    let reply = match chain::process(&mut links, &context, &mut request).await? {
+        Processed::Respond(text) => canned(&context, Some(&text)),
+        Processed::Block => canned(&context, None),
+        Processed::Forward { route: other } => {
+            let backend = match other {
+                Some(model) => routes.route(&model).ok_or(ExchangeError::UnknownModel(model))?.backend,
+                None => route.backend,
+            };
+            // ④ credential ⑤ forward
+            let request_id = context.request_id.clone();
+            backend.forward(UpstreamRequest { request_id, request }).await?
+        }
+    };
+    // ⑥ modify
+    let chain = ResponseChain::open(links, &context).await?;
+    match reply {
+        UpstreamReply::Whole(body) => modify_whole(&body, chain).await.map(Reply::Whole),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, chain))),
+    }
+}
+
+async fn modify_whole(body: &Bytes, mut chain: ResponseChain) -> Result<Bytes, ExchangeError> {
+    let mut response = Response::default();
+    let mut flow = Flow::default();
+    response.read_whole(body, &mut flow)?;
+    let (flow, stopped) = chain.push(flow).await?;
+    let body = response.write_whole(flow, stopped);
+    chain.finish().await?;
+    Ok(body)
+}
+
+/// A response on its way to the client: frames, and then exactly one [`StreamEvent::End`].
+///
+/// # Cancellation
+/// Dropping it ends the exchange.
+pub struct ResponseStream {
+    inner: Pin<Box<dyn Stream<Item = StreamEvent> + Send>>,
+}
+
+impl ResponseStream {
+    /// A response of any events, which must keep to the rule above: for layers around one, and for tests.
+    pub fn from_events(events: impl Stream<Item = StreamEvent> + Send + 'static) -> Self {
+        Self { inner: Box::pin(events) }
+    }
+
+    fn new(body: BodyStream, chain: ResponseChain) -> Self {
+        let modifying = Modifying {
+            body: body.fuse(),
+            chain,
+            decoder: Decoder::default(),
+            response: Response::default(),
+            out: VecDeque::new(),
+        };
+        let inner = stream::unfold(State::Open(Box::new(modifying)), |state| async {
+            match state {
+                State::Open(modifying) => Some(modifying.next().await),
+                State::Ending(mut out, end) => match out.pop_front() {
+                    Some(frame) => Some((StreamEvent::Frame(frame), State::Ending(out, end))),
+                    None => Some((StreamEvent::End(end), State::Ended)),
+                },
+                State::Ended => None,
+            }
+        });
+        Self { inner: Box::pin(inner) }
+    }
+}
+
+/// Where a response is.
+enum State {
+    /// The upstream is being read.
+    Open(Box<Modifying>),
+    /// It has ended, and its links are gone; these frames are left.
+    Ending(VecDeque<Bytes>, End),
+    /// The end was told.
+    Ended,
+}
+
+/// A response that is being read.
+struct Modifying {
+    body: stream::Fuse<BodyStream>,
+    chain: ResponseChain,
+    decoder: Decoder,
+    response: Response,
+    out: VecDeque<Bytes>,
+}
+
+impl Modifying {
+    /// The next event and the state after it.
+    async fn next(mut self: Box<Self>) -> (StreamEvent, State) {
+        let end = loop {
+            if let Some(frame) = self.out.pop_front() {
+                return (StreamEvent::Frame(frame), State::Open(self));
+            }
+            match self.step().await {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(error) => break End::Failed(error),
+            }
+        };
+        let mut out = self.out;
+        match out.pop_front() {
+            Some(frame) => (StreamEvent::Frame(frame), State::Ending(out, end)),
+            None => (StreamEvent::End(end), State::Ended),
+        }
+    }
+
+    /// Reads what the upstream has, passes it through the links, and queues what can be sent.
+    async fn step(&mut self) -> Result<Option<End>, ExchangeError> {
+        let mut flow = Flow::default();
+        let read = match self.body.next().await {
+            Some(Ok(bytes)) => {
+                self.decoder.push(&bytes);
+                self.read(&mut flow)
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => self.read_end(&mut flow).map(|()| true),
+        };
+        // What came before an error is still good.
+        let (flow, stopped) = self.chain.push(flow).await?;
+        if let Some(stopped) = stopped {
+            self.response.write_stopped(flow, stopped, &mut self.out);
+            self.chain.finish().await?;
+            return Ok(Some(End::Stopped));
+        }
+        self.response.write(flow, &mut self.out);
+        if !read? {
+            return Ok(None);
+        }
+        self.response.check_complete()?;
+        self.chain.finish().await?;
+        // The end of the body is mostly there already; taking it lets the connection be used again.
+        self.body.next().now_or_never();
+        Ok(Some(End::Complete))
+    }
+
+    /// Reads the blocks that are there; answers whether the terminal marker was among them.
+    fn read(&mut self, flow: &mut Flow) -> Result<bool, UpstreamError> {
+        while let Some(block) = self.decoder.next_block().map_err(unreadable)? {
+            if self.response.read(block, flow)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_end(&mut self, flow: &mut Flow) -> Result<(), UpstreamError> {
+        match std::mem::take(&mut self.decoder).finish().map_err(unreadable)? {
+            Some(block) => self.response.read(block, flow).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unreadable(error: SseError) -> UpstreamError {
+    match error {
+        SseError::Cut => UpstreamError::Incomplete(error.to_string()),
+        _ => UpstreamError::Protocol(error.to_string()),
+    }
+}
+
+impl Stream for ResponseStream {
+    type Item = StreamEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<StreamEvent>> {
+        self.inner.as_mut().poll_next(cx)
+    }
+}
+
+impl std::fmt::Debug for ResponseStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResponseStream")
+    }
+}
+
+#[cfg(test)]
+mod tests;

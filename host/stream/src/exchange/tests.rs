@@ -1,0 +1,12 @@
+use super::*;
+
+mod client;
+mod contract;
+mod endings;
+mod links;
+mod masking;
+mod splits;
+mod stops;
+mod support;
+mod untouched;
+mod whole;

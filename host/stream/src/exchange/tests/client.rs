@@ -1,0 +1,89 @@
+//! A client that reads what arrives.
+
+use std::collections::BTreeMap;
+
+use futures_util::{FutureExt, StreamExt};
+use serde_json::Value;
+
+use super::*;
+
+/// What a client got.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) frames: Vec<String>,
+    /// `None` for a stream that waits for its upstream.
+    pub(super) end: Option<End>,
+}
+
+impl Client {
+    pub(super) fn of(mut stream: ResponseStream) -> Self {
+        let mut client = Self { frames: Vec::new(), end: None };
+        while let Some(event) = stream.next().now_or_never() {
+            match event {
+                Some(StreamEvent::Frame(frame)) => {
+                    assert_eq!(client.end, None, "nothing follows the end");
+                    client.frames.push(String::from_utf8(frame.to_vec()).unwrap());
+                }
+                Some(StreamEvent::End(end)) => assert_eq!(client.end.replace(end), None, "one end"),
+                None => {
+                    assert!(client.end.is_some(), "the end is told");
+                    break;
+                }
+            }
+        }
+        client
+    }
+
+    pub(super) fn body(&self) -> String {
+        self.frames.concat()
+    }
+
+    /// The data of the frames that are not comments. Each frame is one whole event.
+    pub(super) fn chunks(&self) -> Vec<Value> {
+        let chunk = |frame: &String| {
+            let mut decoder = Decoder::default();
+            decoder.push(frame.as_bytes());
+            let block = decoder.next_block().unwrap().expect("a whole event");
+            assert_eq!(decoder.finish(), Ok(None), "one event: {frame:?}");
+            block.data.map(|data| serde_json::from_str(&data).expect(&data))
+        };
+        self.frames.iter().filter_map(chunk).collect()
+    }
+
+    /// All text by choice and field; none follows its choice's finish reason, and none of these follows a
+    /// usage frame.
+    pub(super) fn texts(&self) -> BTreeMap<(u64, String), String> {
+        let mut texts: BTreeMap<(u64, String), String> = BTreeMap::new();
+        let (mut finished, mut usage) = (BTreeMap::new(), false);
+        for chunk in self.chunks() {
+            assert!(!usage, "usage is last");
+            usage = !chunk["usage"].is_null();
+            for choice in chunk["choices"].as_array().expect("a list of choices") {
+                let index = choice["index"].as_u64().unwrap();
+                for field in ["content", "reasoning_content", "refusal"] {
+                    if let Some(text) = choice["delta"][field].as_str().filter(|text| !text.is_empty()) {
+                        assert!(!finished.contains_key(&index), "no text after the finish: {chunk}");
+                        *texts.entry((index, field.to_owned())).or_default() += text;
+                    }
+                }
+                if let Some(reason) = choice["finish_reason"].as_str() {
+                    assert_eq!(finished.insert(index, reason.to_owned()), None, "one finish reason");
+                }
+            }
+        }
+        texts
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.texts().remove(&(0, "content".to_owned())).unwrap_or_default()
+    }
+
+    /// The finish reasons, in the order of their frames.
+    pub(super) fn finishes(&self) -> Vec<(u64, String)> {
+        let chunks = self.chunks();
+        let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
+        let finish = |choice: &Value| Some((choice["index"].as_u64()?, choice["finish_reason"].as_str()?.to_owned()));
+        choices.filter_map(finish).collect()
+    }
+}
+

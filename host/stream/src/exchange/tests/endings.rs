@@ -1,0 +1,146 @@
+//! Exactly one end, the right one; nothing held leaves by a failure; nothing is left behind.
+
+use std::sync::Arc;
+
+use super::client::Client;
+use super::links::{Fake, holding, masking};
+use super::support::*;
+use super::*;
+use crate::stage::{OnError, StageError};
+
+fn failure(client: &Client) -> &UpstreamError {
+    match &client.end {
+        Some(End::Failed(ExchangeError::Upstream(error))) => error,
+        end => panic!("{end:?}"),
+    }
+}
+
+fn reported(message: &str) -> UpstreamError {
+    UpstreamError::Reported(message.into())
+}
+
+/// A body that goes wrong behind "ab", of which the mask holds the "b".
+fn check(rest: &str, is_expected: impl Fn(&UpstreamError) -> bool) {
+    for size in [1, 10_000] {
+        let body = role() + &delta("a") + &delta("b") + rest;
+        let client = read(&[masking(&["bc"], "*")], Script::parts(body.as_bytes().chunks(size)));
+        assert_eq!(client.text(), "a", "what was good is out, what is held is not");
+        assert!(is_expected(failure(&client)), "{rest:?}: {:?}", client.end);
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_never_looks_complete() {
+    let incomplete = |error: &UpstreamError| matches!(error, UpstreamError::Incomplete(_));
+    check("", incomplete);
+    check(DONE, incomplete);
+    check("data: [DONE", incomplete);
+    check("data: {\"choices\":[{\"ind", incomplete);
+    check(delta("x").trim_end(), incomplete);
+    let other = frame(1, serde_json::json!({"content": "x"}), Some("stop"));
+    let client = read_body(&[], &(other + &delta("a") + DONE));
+    assert!(incomplete(failure(&client)), "a choice without a finish reason");
+    for nothing in ["", ": hi\n\n", "data: {\"choices\":[]}\n\n", DONE] {
+        let client = read_body(&[], nothing);
+        assert!(incomplete(failure(&client)) && client.frames.is_empty(), "{nothing:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_fails_the_answer() {
+    for rest in [
+        "data: {\"choices\":\n\n",
+        "data: hello\n\n",
+        "data: [1,2,3]\n\n",
+        "data: {\"choices\":7}\n\n",
+        "data: {\"id\":\"x\"}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":7}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\",\"content\":\"y\"}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"message\":{\"content\":\"y\"}}]}\n\n",
+        "data: {\"choices\":[],\"choices\":[]}\n\n",
+        "data: {\"choices\":[{\"index\":-1}]}\n\n",
+        "data: {\"choices\":[{\"index\":99999999999}]}\n\n",
+        "data: {\"choices\":[{\"finish_reason\":7}]}\n\n",
+        "data: {\"choices\":[{\"delta\":\"x\"}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"\\ud83\"}}]}\n\n",
+    ] {
+        check(rest, |error| matches!(error, UpstreamError::Protocol(_)));
+    }
+    let many: Vec<_> = (0..1000).map(|index| serde_json::json!({"index": index, "delta": {"content": "x"}})).collect();
+    check(&frame_of(many.into()), |error| matches!(error, UpstreamError::Protocol(_)));
+    let deep = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{}", "[".repeat(1 << 20));
+    check(&(deep + "\n\n"), |error| matches!(error, UpstreamError::Protocol(_)));
+}
+
+#[test]
+fn text_behind_its_finish_reason_fails_the_answer() {
+    let after = delta("a") + &finish() + &delta("") + &finish() + &delta("x");
+    let client = read_body(&[], &after);
+    assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
+    assert_eq!(client.frames.len(), 4);
+    let one = serde_json::json!([{"index": 1, "delta": {"content": "y"}}, {"index": 0, "delta": {"content": "x"}}]);
+    let client = read_body(&[], &(delta("a") + &finish() + &frame_of(one)));
+    assert_eq!(client.frames.len(), 2, "nothing leaves of a frame that is wrong");
+}
+
+#[test]
+fn errors_of_the_upstream_are_told() {
+    let error = "data: {\"error\":{\"message\":\"overloaded\",\"code\":1}}\n\n";
+    check(error, |error| *error == reported("overloaded"));
+    check("data: {\"error\":\"overloaded\",\"choices\":[]}\n\n", |error| *error == reported("overloaded"));
+    check("event: error\ndata: {\"message\":\"overloaded\"}\n\n", |error| *error == reported("overloaded"));
+    check("event: error\ndata: overloaded\n\n", |error| *error == reported("overloaded"));
+    check(&frame(0, serde_json::json!({"content": ""}), Some("error")), |error| {
+        matches!(error, UpstreamError::Reported(_))
+    });
+    let client = read_body(&[], error);
+    assert_eq!((failure(&client), client.frames.len()), (&reported("overloaded"), 0));
+    assert_eq!(read_body(&[], &(delta("a") + "data: {\"error\":null,\"choices\":[]}\n\n" + &finish())).end, Some(End::Complete));
+}
+
+#[test]
+fn errors_of_the_connection_are_told() {
+    let lost = || UpstreamError::Incomplete("connection reset".into());
+    let parts = vec![Ok(Bytes::from(delta("a") + &delta("b"))), Err(lost()), Ok(Bytes::from(finish()))];
+    let client = read(&[masking(&["bc"], "*")], Script::Stream { parts, open: false });
+    assert_eq!((client.text().as_str(), failure(&client)), ("a", &lost()));
+    let unreachable = UpstreamError::Unreachable("refused".into());
+    let error = Scene::new(&[], Script::Error(unreachable.clone())).stream().unwrap_err();
+    assert_eq!(error, ExchangeError::Upstream(unreachable));
+}
+
+#[test]
+fn what_follows_the_marker_is_not_read() {
+    for rest in [delta("x"), "data: nonsense\n\n".to_owned(), "data: {\"err".to_owned()] {
+        let client = read_body(&[], &(delta("a") + &finish() + DONE + &rest));
+        assert_eq!((client.text().as_str(), client.end), ("a", Some(End::Complete)));
+    }
+}
+
+#[test]
+fn a_link_that_fails_closed_lets_nothing_held_leave() {
+    let failing = holding().from_call(2, Err(StageError::Failed("no".into())));
+    let client = read(&[failing.clone(), masking(&["x"], "*")], answer(&["a", "b", "c"]));
+    assert_eq!(client.text(), "");
+    assert!(matches!(client.end, Some(End::Failed(ExchangeError::Plugin { .. }))));
+    let client = read(&[masking(&["x"], "*"), failing.on_error(OnError::FailOpen)], answer(&["a", "b", "cx"]));
+    assert_eq!((client.text().as_str(), client.end), ("abc*", Some(End::Complete)));
+}
+
+#[test]
+fn a_stream_that_is_dropped_or_has_ended_leaves_nothing_behind() {
+    let plugin: Fake = holding();
+    let scene = Scene::new(std::slice::from_ref(&plugin), answer(&["a", "b"]).left_open());
+    let alone = Arc::strong_count(&plugin.guard);
+    let mut stream = scene.stream().unwrap();
+    assert!(stream.next().now_or_never().is_some());
+    assert!(Arc::strong_count(&plugin.guard) > alone && Arc::strong_count(&scene.upstream.guard) > 1);
+    drop(stream);
+    assert_eq!((Arc::strong_count(&plugin.guard), Arc::strong_count(&scene.upstream.guard)), (alone, 1));
+    let mut stream = scene.stream().unwrap();
+    while !matches!(stream.next().now_or_never().unwrap(), Some(StreamEvent::End(_))) {}
+    assert_eq!((Arc::strong_count(&plugin.guard), Arc::strong_count(&scene.upstream.guard)), (alone, 1), "at the end");
+    let unknown = scene.run(&serde_json::json!({"model": "none", "messages": [{"role": "user", "content": ""}]}));
+    assert_eq!(unknown.unwrap_err(), ExchangeError::UnknownModel("none".into()));
+}

@@ -1,0 +1,234 @@
+//! JSON at the level of its text: find the places that matter, replace those, keep every other byte.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Where `inner`, a part of `outer`, stands in it.
+pub(crate) fn place(outer: &str, inner: &str) -> Range<usize> {
+    let start = (inner.as_ptr() as usize).wrapping_sub(outer.as_ptr() as usize);
+    debug_assert!(outer.get(start..start + inner.len()).is_some(), "not a part of the text");
+    start..start + inner.len()
+}
+
+/// `raw` with the ranges replaced, which must be sorted and apart.
+pub(crate) fn splice<'a>(raw: &str, changes: impl IntoIterator<Item = (Range<usize>, Cow<'a, str>)>) -> String {
+    let mut out = String::with_capacity(raw.len() + 16);
+    let mut at = 0;
+    for (range, text) in changes {
+        out.push_str(raw.get(at..range.start).unwrap_or_default());
+        out.push_str(&text);
+        at = range.end;
+    }
+    out.push_str(raw.get(at..).unwrap_or_default());
+    out
+}
+
+/// A JSON string literal.
+pub(crate) fn quote(text: &str) -> String {
+    // A string is always serialisable.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Whether a raw value is a string literal.
+pub(crate) fn is_string(raw: &RawValue) -> bool {
+    raw.get().starts_with('"')
+}
+
+/// Whether a raw value is absent or null.
+pub(crate) fn is_null(raw: Option<&RawValue>) -> bool {
+    raw.is_none_or(|raw| raw.get() == "null")
+}
+
+/// The text of a string literal that serde has checked. Halves of a surrogate pair are joined across
+/// literals: `half` is the first half that the literal before ended with, and takes the one that this literal
+/// ends with. A half without its other half becomes U+FFFD.
+///
+/// Borrows where nothing is escaped.
+pub(crate) fn unquote<'a>(literal: &'a str, half: &mut Option<u16>) -> Cow<'a, str> {
+    let inner = literal.get(1..literal.len().saturating_sub(1)).unwrap_or_default();
+    if half.is_none() && memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut out = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(next) = rest.chars().next() {
+        let unit = escape_unit(rest);
+        if let Some(high) = half.take() {
+            match unit {
+                Some(low @ 0xdc00..=0xdfff) => {
+                    out.extend(char::decode_utf16([high, low]).flatten());
+                    rest = rest.get(6..).unwrap_or_default();
+                    continue;
+                }
+                _ => out.push(char::REPLACEMENT_CHARACTER),
+            }
+        }
+        let length = match (next, unit) {
+            ('\\', Some(unit)) => {
+                match char::from_u32(u32::from(unit)) {
+                    Some(char) => out.push(char),
+                    None if unit < 0xdc00 => *half = Some(unit),
+                    None => out.push(char::REPLACEMENT_CHARACTER),
+                }
+                6
+            }
+            ('\\', None) => {
+                out.push(simple_escape(rest));
+                2
+            }
+            (char, _) => {
+                out.push(char);
+                char.len_utf8()
+            }
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Cow::Owned(out)
+}
+
+/// The UTF-16 unit of a `\uXXXX` escape at the beginning of `rest`.
+fn escape_unit(rest: &str) -> Option<u16> {
+    let digits = rest.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+/// The character of a two-character escape at the beginning of `rest`.
+fn simple_escape(rest: &str) -> char {
+    match rest.as_bytes().get(1) {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(byte) => char::from(*byte),
+        None => char::REPLACEMENT_CHARACTER,
+    }
+}
+
+/// An object's members in their order, values as they came. A key that stands twice is refused: readers
+/// differ in which of the two they take, and a filter must see the one that counts.
+#[derive(Debug)]
+pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut seen = std::collections::HashSet::new();
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(serde::de::Error::custom(format_args!("the key `{key}` stands twice")));
+                    }
+                    members.push((key, value));
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A key that is borrowed where it can be (`Cow` itself never borrows).
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// How deep [`string_values`] looks. Deeper values are not shown to plugins one by one.
+const DEPTH_MAX: usize = 64;
+
+/// The string values of a JSON text with their JSON pointers (RFC 6901), in order; `None` where the text is
+/// not JSON, has a key twice, or is nested deeper than 64.
+pub(crate) fn string_values(text: &str) -> Option<Vec<(String, Range<usize>)>> {
+    fn walk(outer: &str, raw: &RawValue, at: &str, depth: usize, found: &mut Vec<(String, Range<usize>)>) -> Option<()> {
+        let text = raw.get();
+        match text.as_bytes().first() {
+            Some(b'"') => found.push((at.to_owned(), place(outer, text))),
+            Some(b'{' | b'[') if depth == DEPTH_MAX => return None,
+            Some(b'{') => {
+                for (key, value) in serde_json::from_str::<Object<'_>>(text).ok()?.0 {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    walk(outer, value, &format!("{at}/{key}"), depth + 1, found)?;
+                }
+            }
+            Some(b'[') => {
+                for (index, value) in serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().enumerate() {
+                    walk(outer, value, &format!("{at}/{index}"), depth + 1, found)?;
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+    let mut found = Vec::new();
+    walk(text, serde_json::from_str(text).ok()?, "", 0, &mut found)?;
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(literals: &[&str]) -> String {
+        let mut half = None;
+        let mut out: String = literals.iter().map(|literal| unquote(literal, &mut half)).collect();
+        if half.is_some() {
+            out.push('\u{fffd}');
+        }
+        out
+    }
+
+    #[test]
+    fn surrogate_halves_are_joined_across_literals() {
+        assert_eq!(text(&[r#""a\ud83d""#, r#""\ude00b""#]), "a😀b");
+        assert_eq!(text(&[r#""\ud83d\ude00""#]), "😀");
+        assert_eq!(text(&[r#""\ud83d""#, r#""""#, r#""x""#]), "\u{fffd}x");
+        assert_eq!(text(&[r#""\ude00\ud83d\n""#]), "\u{fffd}\u{fffd}\n");
+        assert_eq!(text(&[r#""\ud83d\ud83d\ude00""#]), "\u{fffd}😀");
+        assert_eq!(text(&[r#""\\\/\"\b\f\r\tA""#]), "\\/\"\u{8}\u{c}\r\tA");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused() {
+        let error = serde_json::from_str::<Object<'_>>(r#"{"a":1,"\u0061":2}"#).unwrap_err();
+        assert!(error.to_string().contains("`a` stands twice"), "{error}");
+    }
+
+    #[test]
+    fn string_values_have_pointers() {
+        let json = r#"{"a":"x","b":[1,{"c/d":"y"}],"e":null}"#;
+        let found = string_values(json).unwrap();
+        let seen: Vec<_> = found.iter().map(|(at, range)| (at.as_str(), &json[range.clone()])).collect();
+        assert_eq!(seen, [("/a", r#""x""#), ("/b/1/c~1d", r#""y""#)]);
+        assert_eq!(string_values("{\"a\":"), None);
+        assert_eq!(string_values(&("[".repeat(70) + &"]".repeat(70))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn unquote_is_the_inverse_of_quote(string in any::<String>()) {
+            prop_assert_eq!(text(&[&quote(&string)]), string);
+        }
+    }
+}

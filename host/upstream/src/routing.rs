@@ -1,0 +1,45 @@
+//! ⑤ Which provider is asked: each in turn, until one answers.
+
+use async_trait::async_trait;
+use rust_proxy_stream::UpstreamError;
+use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
+
+use crate::openai::OpenAi;
+
+/// The providers of one model, in the order of its `routing`.
+#[derive(Debug, Clone)]
+pub struct Router {
+    providers: Vec<OpenAi>,
+}
+
+impl Router {
+    /// A router over providers, of which there must be one at least.
+    pub fn new(providers: Vec<OpenAi>) -> Self {
+        Self { providers }
+    }
+}
+
+#[async_trait]
+impl Backend for Router {
+    async fn forward(&self, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+        let mut last = UpstreamError::Unreachable("the model has no provider".to_owned());
+        for provider in &self.providers {
+            match provider.ask(&request).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => {
+                    tracing::warn!(provider = provider.name(), %error, "provider failed");
+                    if is_the_requests_fault(&error) {
+                        return Err(error);
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Whether another provider would refuse the request as well.
+fn is_the_requests_fault(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::Status { status: 400 | 413 | 422, .. })
+}

@@ -1,0 +1,238 @@
+//! A component: loading, and the configured instances that are kept ready.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
+use tokio::sync::Notify;
+use wasmtime::Engine;
+use wasmtime::component::{self, InstancePre, Linker};
+
+use crate::bindings::{lifecycle, processor, response_modifier};
+use crate::imports;
+use crate::instance::{Host, Instance};
+use crate::limits::Limits;
+
+/// How a component is to be run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The plugin's name in the configuration.
+    pub name: String,
+    /// What its `configure` gets: a JSON object.
+    pub config_json: String,
+    /// Its limits.
+    pub limits: Limits,
+    /// What becomes of an exchange when it fails.
+    pub on_error: OnError,
+    /// How many configured instances are kept ready.
+    pub ready: usize,
+}
+
+/// What a component exports of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It can stand in `process`.
+    pub processor: bool,
+    /// It can stand in `modify`.
+    pub modifier: bool,
+}
+
+/// Why a component cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// There is no room for the engine. The operator can lower `streams_max`.
+    #[error("the sandbox cannot be set up: {0}")]
+    Engine(String),
+    /// The file holds no WebAssembly component.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// It imports what this host does not give.
+    #[error("imports `{}`, which is not granted; this version grants no capability", .0.join("`, `"))]
+    Imports(Vec<String>),
+    /// It does not export what a plugin must export.
+    #[error("not a plugin: {0}; build it against `wit/` of this version")]
+    Exports(String),
+    /// It does not fit the sandbox, or failed when it was tried out.
+    #[error("failed when it was tried out: {0}")]
+    Trial(StageError),
+    /// It refused its configuration.
+    #[error("refuses its `config`: {0}")]
+    Configuration(String),
+}
+
+/// A loaded component. Cheap to clone; all clones share their ready instances.
+#[derive(Clone)]
+pub struct Component {
+    prepared: Arc<Prepared>,
+    ready: Arc<Ready>,
+    description: Arc<str>,
+}
+
+/// What every instance is made of.
+pub(crate) struct Prepared {
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) pre: InstancePre<Host>,
+    pub(crate) lifecycle: lifecycle::GuestIndices,
+    pub(crate) processor: Option<processor::GuestIndices>,
+    pub(crate) modifier: Option<response_modifier::GuestIndices>,
+    config_json: String,
+    on_error: OnError,
+}
+
+/// Configured instances, made by a task of their own so that no request waits for one.
+struct Ready {
+    instances: Mutex<Vec<Instance>>,
+    wanted: usize,
+    taken: Arc<Notify>,
+}
+
+impl Component {
+    pub(crate) async fn load(
+        engine: &Engine,
+        linker: &Linker<Host>,
+        bytes: &[u8],
+        settings: Settings,
+    ) -> Result<Self, LoadError> {
+        let component = compile(engine, bytes)?;
+        let refused = imports::refused(engine, &component);
+        if !refused.is_empty() {
+            return Err(LoadError::Imports(refused));
+        }
+        let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
+        let pre = linker.instantiate_pre(&component).map_err(unfit)?;
+        let prepared = Prepared {
+            lifecycle: lifecycle::GuestIndices::new(&pre).map_err(unfit)?,
+            processor: exported(&component, "processor")
+                .then(|| processor::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(unfit)?,
+            modifier: exported(&component, "response-modifier")
+                .then(|| response_modifier::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(unfit)?,
+            name: settings.name.into(),
+            limits: settings.limits,
+            config_json: settings.config_json,
+            on_error: settings.on_error,
+            pre,
+        };
+        if prepared.processor.is_none() && prepared.modifier.is_none() {
+            return Err(LoadError::Exports("exports neither `processor` nor `response-modifier`".to_owned()));
+        }
+        let mut trial = Instance::new(&prepared).await.map_err(LoadError::Trial)?;
+        let description = trial.describe().await.map_err(LoadError::Trial)?;
+        match trial.configure(&prepared.config_json).await {
+            Ok(()) => {}
+            Err(StageError::Failed(text)) => return Err(LoadError::Configuration(text)),
+            Err(error) => return Err(LoadError::Trial(error)),
+        }
+        let ready = Ready { instances: Mutex::new(vec![trial]), wanted: settings.ready, taken: Arc::default() };
+        let description = format!("{} {}: {}", description.name, description.version, description.summary);
+        let component =
+            Self { prepared: Arc::new(prepared), ready: Arc::new(ready), description: description.into() };
+        component.keep_ready();
+        Ok(component)
+    }
+
+    /// What the component exports.
+    pub fn roles(&self) -> Roles {
+        Roles { processor: self.prepared.processor.is_some(), modifier: self.prepared.modifier.is_some() }
+    }
+
+    /// What the plugin says of itself, in one line.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Refills what is taken, for as long as a clone is there.
+    fn keep_ready(&self) {
+        let (prepared, ready) = (Arc::clone(&self.prepared), Arc::downgrade(&self.ready));
+        let taken = Arc::clone(&self.ready.taken);
+        tokio::spawn(async move {
+            while let Some(ready) = ready.upgrade() {
+                while ready.instances().len() < ready.wanted {
+                    match prepared.configured().await {
+                        Ok(instance) => ready.instances().push(instance),
+                        Err(error) => {
+                            tracing::warn!(plugin = &*prepared.name, %error, "no instance could be made ready");
+                            break;
+                        }
+                    }
+                }
+                drop(ready);
+                taken.notified().await;
+            }
+        });
+    }
+}
+
+impl Prepared {
+    async fn configured(&self) -> Result<Instance, StageError> {
+        let mut instance = Instance::new(self).await?;
+        instance.configure(&self.config_json).await?;
+        Ok(instance)
+    }
+}
+
+impl Ready {
+    fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {
+        // A push or pop leaves nothing half done.
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Instance> {
+        let instance = self.instances().pop();
+        self.taken.notify_one();
+        instance
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        // Ends the task.
+        self.taken.notify_one();
+    }
+}
+
+#[async_trait]
+impl Plugin for Component {
+    fn name(&self) -> &str {
+        &self.prepared.name
+    }
+
+    fn on_error(&self) -> OnError {
+        self.prepared.on_error
+    }
+
+    async fn start(&self) -> Result<Box<dyn Link>, StageError> {
+        match self.ready.take() {
+            Some(instance) => Ok(Box::new(instance)),
+            None => Ok(Box::new(self.prepared.configured().await?)),
+        }
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("name", &self.prepared.name).field("roles", &self.roles()).finish()
+    }
+}
+
+fn compile(engine: &Engine, bytes: &[u8]) -> Result<component::Component, LoadError> {
+    if bytes.get(..4) == Some(b"\0asm") && bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+        return Err(LoadError::NotAComponent(
+            "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
+        ));
+    }
+    component::Component::new(engine, bytes).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))
+}
+
+/// Whether a component exports an interface of the contract.
+fn exported(component: &component::Component, interface: &str) -> bool {
+    let prefix = format!("rust-proxy:plugin/{interface}@");
+    let kind = component.component_type();
+    kind.exports(component.engine()).any(|(name, _)| name.starts_with(&prefix))
+}

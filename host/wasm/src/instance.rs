@@ -1,0 +1,215 @@
+//! One instance of a component at work for one exchange.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rust_proxy_stream::item::{Decision, Item};
+use rust_proxy_stream::lane::{Batch, Finding, Outcome};
+use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, ResponseModifier, StageError};
+use wasmtime::component::{ResourceAny, ResourceTable};
+use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::{lifecycle, processor, response_modifier};
+use crate::component::Prepared;
+use crate::convert;
+use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent};
+use crate::log::GuestLog;
+
+/// How many host resources (streams, clocks, …) a guest may have open.
+const RESOURCES_MAX: usize = 1000;
+/// The most random bytes in one call.
+const RANDOM_MAX: u64 = 64 << 10;
+
+/// What the host keeps for one store.
+pub(crate) struct Host {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    memory: MemoryLimiter,
+    cpu: CpuMeter,
+}
+
+impl Host {
+    fn new(plugin: Arc<str>, limits: &Limits) -> Self {
+        let log = GuestLog::new(plugin);
+        let wasi = WasiCtx::builder().stdout(log.clone()).stderr(log).max_random_size(RANDOM_MAX).build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self { wasi, table, memory: MemoryLimiter::new(limits.memory), cpu: CpuMeter::default() }
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// An instance and its store. Once a call did not return, it is never called again.
+pub(crate) struct Instance {
+    guest: Guest,
+    caller: Caller,
+}
+
+/// The exports, and the session once it is open.
+struct Guest {
+    lifecycle: lifecycle::Guest,
+    processor: Option<processor::Guest>,
+    modifier: Option<response_modifier::Guest>,
+    session: Option<ResourceAny>,
+}
+
+/// The store, and the guard around each call into it.
+struct Caller {
+    store: Store<Host>,
+    cpu: CpuMeter,
+    limits: Limits,
+    /// Set while a call runs, and for good where it did not return.
+    broken: bool,
+}
+
+impl Instance {
+    /// Makes an instance that is not configured yet.
+    pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
+        let limits = prepared.limits;
+        let mut store = Store::new(prepared.pre.engine(), Host::new(Arc::clone(&prepared.name), &limits));
+        store.limiter(|host| &mut host.memory);
+        // Counts what a guest passes to the host, its answers too.
+        store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
+        store.epoch_deadline_callback(|store| {
+            store.data().cpu.tick()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        let cpu = store.data().cpu.clone();
+        let mut caller = Caller { store, cpu, limits, broken: false };
+        let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
+        Ok(Self { guest, caller })
+    }
+
+    pub(crate) async fn describe(&mut self) -> Result<lifecycle::Description, StageError> {
+        self.caller.call(async |store| self.guest.lifecycle.call_describe(store).await).await
+    }
+
+    /// # Errors
+    /// [`StageError::Failed`] with what the plugin says of its configuration.
+    pub(crate) async fn configure(&mut self, config_json: &str) -> Result<(), StageError> {
+        let answer = self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
+        answer.await?.map_err(StageError::Failed)
+    }
+}
+
+impl Prepared {
+    async fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Guest> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        Ok(Guest {
+            lifecycle: self.lifecycle.load(&mut *store, &instance)?,
+            processor: self.processor.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
+            modifier: self.modifier.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
+            session: None,
+        })
+    }
+}
+
+impl Caller {
+    /// Calls into the guest within its limits.
+    ///
+    /// # Cancellation
+    /// A call that is dropped leaves the instance broken.
+    async fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T, StageError> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Fault::new(FaultKind::Host, "an earlier call did not return").into());
+        }
+        self.store.set_epoch_deadline(1);
+        let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
+        match tokio::time::timeout(self.limits.wall, call).await {
+            Ok(Ok(answer)) => {
+                self.broken = false;
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(self.fault(&error).into()),
+            Err(_) => Err(Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into()),
+        }
+    }
+
+    fn fault(&self, error: &wasmtime::Error) -> Fault {
+        let limits = &self.limits;
+        if error.is::<CpuSpent>() {
+            return Fault::new(FaultKind::Cpu, format!("more than {:?}", limits.cpu));
+        }
+        if error.is::<MemorySpent>() {
+            return Fault::new(FaultKind::Memory, format!("more than {} bytes", limits.memory));
+        }
+        let kind = match error.downcast_ref::<Trap>() {
+            Some(_) => FaultKind::Trap,
+            // wasmtime has no type for it.
+            None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+                return Fault::new(FaultKind::Output, format!("more than {} bytes", limits.output));
+            }
+            None => FaultKind::Contract,
+        };
+        Fault::new(kind, format!("{error:#}"))
+    }
+}
+
+impl Link for Instance {
+    fn processor(&mut self) -> Option<&mut dyn Processor> {
+        self.guest.processor.is_some().then_some(self as &mut dyn Processor)
+    }
+
+    fn modifier(&mut self) -> Option<&mut dyn ResponseModifier> {
+        self.guest.modifier.is_some().then_some(self as &mut dyn ResponseModifier)
+    }
+}
+
+#[async_trait]
+impl Processor for Instance {
+    async fn process(&mut self, context: &Context, items: &[Item]) -> Result<Decision, StageError> {
+        let guest = self.guest.processor.as_ref().ok_or_else(|| missing("processor"))?;
+        let metadata = convert::metadata(context);
+        let context = convert::context(context, &metadata);
+        let items: Vec<_> = items.iter().map(convert::item).collect();
+        let answer = self.caller.call(async |store| guest.call_process(store, context, &items).await).await?;
+        answer.map(convert::decision).map_err(StageError::Failed)
+    }
+}
+
+#[async_trait]
+impl ResponseModifier for Instance {
+    async fn open(&mut self, context: &Context) -> Result<(), StageError> {
+        let guest = self.guest.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
+        let metadata = convert::metadata(context);
+        let context = convert::context(context, &metadata);
+        let answer = self.caller.call(async |store| guest.session().call_open(store, context).await).await?;
+        self.guest.session = Some(answer.map_err(StageError::Failed)?);
+        Ok(())
+    }
+
+    async fn push(&mut self, batch: &Batch<'_>) -> Result<Outcome, StageError> {
+        let (guest, session) = self.guest.session()?;
+        let lists = convert::BatchLists::new(batch);
+        let answer =
+            self.caller.call(async |store| guest.session().call_push(store, session, lists.batch()).await).await?;
+        answer.map(convert::outcome).map_err(StageError::Failed)
+    }
+
+    async fn finish(&mut self) -> Result<Vec<Finding>, StageError> {
+        let (guest, session) = self.guest.session()?;
+        let answer = self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
+        answer.map(convert::findings).map_err(StageError::Failed)
+    }
+}
+
+impl Guest {
+    fn session(&self) -> Result<(&response_modifier::Guest, ResourceAny), StageError> {
+        let guest = self.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
+        let session = self.session.ok_or_else(|| Fault::new(FaultKind::Host, "no session is open"))?;
+        Ok((guest, session))
+    }
+}
+
+fn missing(interface: &str) -> StageError {
+    Fault::new(FaultKind::Host, format!("the component does not export `{interface}`")).into()
+}

@@ -1,0 +1,20 @@
+//! Runs WebAssembly components as stages of a stream. The only crate that names wasmtime.
+//!
+//! A [`Runtime`] is one engine with its pool of slots. [`Runtime::load`] checks a component, compiles it, tries
+//! it out, and gives a [`Component`]; that is a [`Plugin`](rust_proxy_stream::stage::Plugin): it keeps
+//! configured instances ready and gives one to each exchange. An instance serves one exchange and is dropped:
+//! one store per instance, so that nothing of one user's stream can be seen by another's, and a trap ends
+//! nobody else's.
+
+mod bindings;
+mod component;
+mod convert;
+mod imports;
+mod instance;
+mod limits;
+mod log;
+mod runtime;
+
+pub use component::{Component, LoadError, Roles, Settings};
+pub use limits::Limits;
+pub use runtime::{Runtime, RuntimeOptions};

@@ -1,0 +1,88 @@
+//! Exact search for a word list in text that arrives in pieces.
+//!
+//! For every way of cutting a text into pieces, the matches that a [`Scanner`] reports are those of the whole
+//! text: **leftmost-longest**, not overlapping. That is: of all words that occur, the one that begins first
+//! counts; of those that begin there, the longest; and the search goes on after its end.
+//!
+//! After each piece the scanner says from where on text must be kept back. The answer is the smallest that is
+//! right: the earliest place where a match may still begin (or grow). A byte that no continuation can make
+//! part of a match is free at once, and a match is reported with the piece that decides it.
+//!
+//! # Algorithm
+//!
+//! The words form a trie. Scanning is always at one node of it, whose path is exactly the text that is kept
+//! back. A character that has an edge moves down. One that has none settles the text of the node: `next` is
+//! the node to go on from, `emit` the list of the matches that thereby became certain. Both depend on the
+//! node alone, so they are computed once, in breadth-first order, as Aho and Corasick compute failure links;
+//! the difference is that a node below a word reports it and goes on *behind* it. A move down adds one
+//! character to what is kept, `next` takes at least one away: the time is linear in text and matches, however
+//! the words repeat within one another, with no second look at the text.
+//!
+//! # Limits
+//!
+//! A scanner keeps one byte per character that is kept back, so at most the length of the longest word, and
+//! never text. A matcher takes about 20 bytes per trie node. Lanes are shorter than 4 GiB. Case folding is
+//! Unicode's *simple* folding, one character to one: `ẞ` equals `ß`, but not `ss`.
+//!
+//! # Examples
+//!
+//! ```
+//! use rust_proxy_mask::{Matcher, Options, Scanner};
+//!
+//! let matcher = Matcher::new(&["secret", "secretary", "密码"], Options::default())?;
+//! let mut scanner = Scanner::new();
+//! let mut spans = Vec::new();
+//!
+//! // "secret" is found, but may become "secretary": it is kept, and what stands before it is free.
+//! assert_eq!(scanner.push(&matcher, "my SECRET", false, |m| spans.push((m.start, m.end))), Some(3));
+//! assert!(spans.is_empty());
+//! // Now it is certain; "密" may become "密码".
+//! assert_eq!(scanner.push(&matcher, " 密", false, |m| spans.push((m.start, m.end))), Some(10));
+//! assert_eq!(spans, [(3, 9)]);
+//! // The end of the text settles everything.
+//! assert_eq!(scanner.push(&matcher, "", true, |m| spans.push((m.start, m.end))), None);
+//! assert_eq!(spans, [(3, 9)]);
+//! # Ok::<(), rust_proxy_mask::BuildError>(())
+//! ```
+
+mod build;
+mod fold;
+mod matcher;
+mod scanner;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::BuildError;
+pub use fold::simple_fold;
+pub use matcher::{Matcher, Options};
+pub use scanner::{Match, Scanner};
+
+/// What takes the place of a match.
+///
+/// # Examples
+///
+/// ```
+/// use rust_proxy_mask::{Mask, Match};
+///
+/// let found = Match { start: 0, end: 6, word: 0, chars: 2 };
+/// assert_eq!(Mask::PerCharacter('*').text(&found), "**");
+/// assert_eq!(Mask::Fixed("[removed]".to_owned()).text(&found), "[removed]");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mask {
+    /// This character, once for each character of the match.
+    PerCharacter(char),
+    /// This text, once for the whole match.
+    Fixed(String),
+}
+
+impl Mask {
+    /// The text that takes the place of `found`.
+    pub fn text(&self, found: &Match) -> String {
+        match self {
+            Self::PerCharacter(c) => std::iter::repeat_n(*c, found.chars as usize).collect(),
+            Self::Fixed(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The project's tasks: `cargo xtask` alone lists them.
+
+mod boundaries;
+mod ci;
+mod command;
+mod plugins;
+mod run;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::steps::Steps;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  run            build everything, start the gateway and a local Dev API, print requests to try
+  test           set up, build everything, run all tests
+  ci             format, clippy, crate boundaries and docs, then `test`
+  build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/
+  boundaries     check which crate may depend on what";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    match arguments.join(" ").as_str() {
+        "run" => run::run(),
+        "test" => test::run(&mut Steps::default()),
+        "ci" => ci::run(),
+        "build-plugins" => plugins::build(),
+        "boundaries" => boundaries::check(),
+        "" | "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("there is no task `{other}`\n\n{USAGE}"),
+    }
+}
