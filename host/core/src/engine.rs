@@ -12,7 +12,7 @@ use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
 use rust_proxy_stream::upstream::{Backend, TokenProvider};
 use rust_proxy_upstream::{Client, EgressError, OpenAi, Router, StaticToken};
-use rust_proxy_wasm::{Component, LoadError, Roles, Runtime, RuntimeOptions, Settings};
+use rust_proxy_wasm::{Component, Imports, LoadError, Roles, Runtime, RuntimeOptions, Settings};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{self, Config};
@@ -34,6 +34,7 @@ struct Inner {
 
 /// What a loaded plugin says of itself, for people.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PluginInfo {
     /// Its name in the configuration.
     pub name: String,
@@ -41,6 +42,8 @@ pub struct PluginInfo {
     pub file: PathBuf,
     /// Name, version and what it does, in one line.
     pub description: String,
+    /// What it imports.
+    pub imports: Imports,
 }
 
 /// Why a configuration could not be started: one block per problem.
@@ -87,6 +90,7 @@ impl Engine {
             name: name.clone(),
             file: config.plugins.get(name).map(|plugin| plugin.file.clone()).unwrap_or_default(),
             description: component.description().to_owned(),
+            imports: component.imports().clone(),
         };
         let server = &config.server;
         Ok(Self(Arc::new(Inner {

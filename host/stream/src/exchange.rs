@@ -114,7 +114,7 @@ async fn modify_whole(body: &Bytes, mut chain: ResponseChain) -> Result<Bytes, E
     let mut response = Response::default();
     let mut flow = Flow::default();
     response.read_whole(body, &mut flow)?;
-    let (flow, stopped) = chain.push(flow).await?;
+    let (flow, stopped) = chain.push(flow, || response.unfinished()).await?;
     let body = response.write_whole(flow, stopped);
     chain.finish().await?;
     Ok(body)
@@ -207,7 +207,7 @@ impl Modifying {
             None => self.read_end(&mut flow).map(|()| true),
         };
         // What came before an error is still good.
-        let (flow, stopped) = self.chain.push(flow).await?;
+        let (flow, stopped) = self.chain.push(flow, || self.response.unfinished()).await?;
         if let Some(stopped) = stopped {
             self.response.write_stopped(flow, stopped, &mut self.out);
             self.chain.finish().await?;

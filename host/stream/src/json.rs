@@ -39,9 +39,14 @@ pub(crate) fn is_string(raw: &RawValue) -> bool {
     raw.get().starts_with('"')
 }
 
-/// Whether a raw value is absent or null.
-pub(crate) fn is_null(raw: Option<&RawValue>) -> bool {
-    raw.is_none_or(|raw| raw.get() == "null")
+/// The text of a string literal that stands alone.
+pub(crate) fn text(literal: &str) -> Cow<'_, str> {
+    let mut half = None;
+    let mut text = unquote(literal, &mut half);
+    if half.is_some() {
+        text.to_mut().push(char::REPLACEMENT_CHARACTER);
+    }
+    text
 }
 
 /// The text of a string literal that serde has checked. Halves of a surrogate pair are joined across

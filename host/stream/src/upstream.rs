@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::error::UpstreamError;
+use crate::stage::StageError;
 
 /// Asks a model: credential, transport, time limits and fallback are its own affair.
 #[async_trait]
@@ -61,4 +62,32 @@ pub trait TokenProvider: Send + Sync + fmt::Debug {
     /// # Errors
     /// The reason in words that hold no secret.
     async fn token(&self) -> Result<String, String>;
+}
+
+/// ④ Signs a request for an upstream.
+///
+/// Called once per attempt, after everything that the signature covers is settled.
+#[async_trait]
+pub trait Signer: Send + Sync + fmt::Debug {
+    /// Names and values, which the caller puts where its configuration lists them. They are untrusted: the
+    /// caller checks each before it becomes part of a request.
+    ///
+    /// # Errors
+    /// The signer's own words, or a fault.
+    async fn sign(&self, request: &SignRequest) -> Result<Vec<(String, String)>, StageError>;
+}
+
+/// What is to be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignRequest {
+    /// `POST`.
+    pub method: String,
+    /// The whole URL that will be called.
+    pub url: String,
+    /// The headers that are set so far, without credentials.
+    pub headers: Vec<(String, String)>,
+    /// The parameters that the configuration names.
+    pub parameters: Vec<(String, String)>,
+    /// The text that the signature covers.
+    pub content: String,
 }

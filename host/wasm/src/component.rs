@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
 use crate::bindings::{lifecycle, processor, response_modifier};
-use crate::imports;
+use crate::imports::{self, Imports};
 use crate::instance::{Host, Instance};
 use crate::limits::Limits;
 
@@ -68,6 +68,7 @@ pub struct Component {
     prepared: Arc<Prepared>,
     ready: Arc<Ready>,
     description: Arc<str>,
+    imports: Arc<Imports>,
 }
 
 /// What every instance is made of.
@@ -97,10 +98,7 @@ impl Component {
         settings: Settings,
     ) -> Result<Self, LoadError> {
         let component = compile(engine, bytes)?;
-        let refused = imports::refused(engine, &component);
-        if !refused.is_empty() {
-            return Err(LoadError::Imports(refused));
-        }
+        let imports = imports::classify(engine, &component).map_err(LoadError::Imports)?;
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
         let pre = linker.instantiate_pre(&component).map_err(unfit)?;
         let prepared = Prepared {
@@ -131,8 +129,12 @@ impl Component {
         }
         let ready = Ready { instances: Mutex::new(vec![trial]), wanted: settings.ready, taken: Arc::default() };
         let description = format!("{} {}: {}", description.name, description.version, description.summary);
-        let component =
-            Self { prepared: Arc::new(prepared), ready: Arc::new(ready), description: description.into() };
+        let component = Self {
+            prepared: Arc::new(prepared),
+            ready: Arc::new(ready),
+            description: description.into(),
+            imports: Arc::new(imports),
+        };
         component.keep_ready();
         Ok(component)
     }
@@ -145,6 +147,11 @@ impl Component {
     /// What the plugin says of itself, in one line.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// What the component imports.
+    pub fn imports(&self) -> &Imports {
+        &self.imports
     }
 
     /// Refills what is taken, for as long as a clone is there.

@@ -3,19 +3,42 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Packages that every component may import. `wasi:filesystem` has no directories and `wasi:sockets` no
-/// network: every toolchain's output imports them, used or not.
-const ALLOWED: [&str; 6] = ["wasi:io", "wasi:clocks", "wasi:random", "wasi:cli", "wasi:filesystem", "wasi:sockets"];
+/// Packages that every component may use.
+const ALWAYS: [&str; 4] = ["wasi:cli", "wasi:clocks", "wasi:io", "wasi:random"];
+/// Packages that every toolchain's output imports, used or not: here there are no directories and no network.
+const INERT: [&str; 2] = ["wasi:filesystem", "wasi:sockets"];
 
-/// The imports of a component that this host refuses.
-pub(crate) fn refused(engine: &Engine, component: &Component) -> Vec<String> {
-    let kind = component.component_type();
-    let names = kind.imports(engine).map(|(name, _)| name.to_owned());
-    names.filter(|name| !is_allowed(name)).collect()
+/// The packages that a component imports. What is refused never gets here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imports {
+    /// They work.
+    pub always: Vec<String>,
+    /// They are there and give nothing.
+    pub inert: Vec<String>,
 }
 
-fn is_allowed(name: &str) -> bool {
-    // The contract's own types carry no function.
-    let Some((package, _)) = name.split_once('/') else { return false };
-    ALLOWED.contains(&package) || name.starts_with("rust-proxy:plugin/types@0.1.")
+/// Sorts a component's imports into their classes.
+///
+/// # Errors
+/// The names of those that are refused.
+pub(crate) fn classify(engine: &Engine, component: &Component) -> Result<Imports, Vec<String>> {
+    let kind = component.component_type();
+    let (mut imports, mut refused) = (Imports::default(), Vec::new());
+    for (name, _) in kind.imports(engine) {
+        let package = name.split_once('/').map_or(name, |(package, _)| package);
+        let class = match package {
+            // The contract's own types carry no function.
+            _ if name.starts_with("rust-proxy:plugin/types@0.1.") => continue,
+            _ if ALWAYS.contains(&package) => &mut imports.always,
+            _ if INERT.contains(&package) => &mut imports.inert,
+            _ => {
+                refused.push(name.to_owned());
+                continue;
+            }
+        };
+        if !class.iter().any(|known| known == package) {
+            class.push(package.to_owned());
+        }
+    }
+    if refused.is_empty() { Ok(imports) } else { Err(refused) }
 }

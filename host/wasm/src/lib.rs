@@ -16,5 +16,6 @@ mod log;
 mod runtime;
 
 pub use component::{Component, LoadError, Roles, Settings};
+pub use imports::Imports;
 pub use limits::Limits;
 pub use runtime::{Runtime, RuntimeOptions};

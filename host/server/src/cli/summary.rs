@@ -15,11 +15,12 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("model {name}"));
         describe(&mut text, config, model);
     }
-    for PluginInfo { name, file, description } in engine.plugins() {
+    for PluginInfo { name, file, description, imports, .. } in engine.plugins() {
         let Some(Plugin { config_shown, on_error, .. }) = config.plugins.get(name) else { continue };
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
+        line(&mut text, format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)));
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
     }
@@ -49,6 +50,10 @@ fn describe(text: &mut String, config: &Config, model: &Model) {
             line(text, format_args!("  provider  {route}: {model} at {base}, {key}"));
         }
     }
+}
+
+fn names(packages: &[String]) -> String {
+    if packages.is_empty() { "nothing".to_owned() } else { packages.join(", ") }
 }
 
 fn policy(on_error: OnError) -> &'static str {

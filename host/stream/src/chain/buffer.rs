@@ -174,7 +174,7 @@ impl<'a> Cut<'a> {
                 return;
             }
             // A segment without text (a deletion) goes with the text before it.
-            self.source = segment.source_end;
+            self.source = self.source.max(segment.source_end);
             self.taken += rest;
             length -= rest;
             part(Segment { length: rest, source_end: self.source, changed: segment.changed });
@@ -190,7 +190,7 @@ impl<'a> Cut<'a> {
             first.length -= self.within;
         }
         buffer.text.drain(..self.taken);
-        buffer.start += u32::try_from(self.taken).unwrap_or(u32::MAX);
+        buffer.start = buffer.start.saturating_add(u32::try_from(self.taken).unwrap_or(u32::MAX));
         buffer.source = self.source;
         self.out
     }

@@ -68,7 +68,7 @@ impl ResponseChain {
         Ok(chain)
     }
 
-    /// Passes one step through all links.
+    /// Passes one step through all links. `unfinished` tells the choices that a `respond` has to answer.
     ///
     /// # Errors
     /// [`ExchangeError::Plugin`] where a `fail_closed` link failed, [`ExchangeError::Rejected`] where one
@@ -76,23 +76,36 @@ impl ResponseChain {
     ///
     /// # Cancellation
     /// After a dropped call the chain must not be used.
-    pub(crate) async fn push(&mut self, mut flow: Flow) -> Result<(Flow, Option<Stopped>), ExchangeError> {
+    pub(crate) async fn push(
+        &mut self,
+        mut flow: Flow,
+        unfinished: impl Fn() -> Vec<u32>,
+    ) -> Result<(Flow, Option<Stopped>), ExchangeError> {
         self.unused = flow.opened.iter().map(|lane| lane.id + 1).fold(self.unused, u32::max);
         self.open.extend(flow.opened.iter().cloned());
-        // A lane that ends with this step is still there for what its links make of it.
-        let open = self.open.clone();
         let mut stopped = None;
         for link in &mut self.links {
             if flow.is_empty() {
                 break;
             }
             if let Some(stop) = link.push(&mut flow).await? {
-                stopped = Some(link.active.stopped(stop, &mut flow, &open, self.unused)?);
+                let kind = link.active.stopped(&stop)?;
+                if let Stop::Respond(text) = &stop {
+                    let missing = unfinished().into_iter().filter(|choice| !has_text_lane(&self.open, *choice));
+                    let missing: Vec<Lane> = missing.zip(self.unused..).map(|(choice, id)| text_lane(id, choice)).collect();
+                    flow.opened.extend(missing.iter().cloned());
+                    self.open.extend(missing);
+                    for lane in self.open.iter().filter(|lane| lane.channel == Channel::Text) {
+                        flow.text(lane.id).push_inserted(text);
+                    }
+                }
+                // Lanes that end with this step anyway are still open: they end for another reason now.
+                flow.closed = self.open.iter().map(|lane| (lane.id, kind.close_reason())).collect();
+                stopped = Some(kind);
             }
         }
         self.open.retain(|lane| !is_closed(&flow, lane.id));
         if stopped.is_some() {
-            self.open.clear();
             self.links.iter_mut().flat_map(|link| &mut link.buffers).for_each(Buffer::clear);
         }
         Ok((flow, stopped))
@@ -130,6 +143,9 @@ impl ModifierLink {
             return Ok(None);
         }
         let step = self.take_in(flow);
+        if step.is_empty() {
+            return Ok(None);
+        }
         let answer = match self.ask(&step, flow).await {
             Ok(outcome) => {
                 self.active.report("modify", &outcome.findings);
@@ -161,12 +177,15 @@ impl ModifierLink {
             let lane = buffer.lane.id;
             let end = buffer.end();
             let new = texts.iter().position(|text| text.lane == lane).map(|at| texts.swap_remove(at));
-            let opened = || flow.opened.iter().any(|opened| opened.id == lane);
-            if new.is_some() || is_closed(flow, lane) || opened() {
-                step.push((lane, end));
-            }
+            let has_text = new.as_ref().is_some_and(|new| !new.text.is_empty());
             if let Some(new) = new {
                 buffer.push(new);
+            }
+            if has_text || is_closed(flow, lane) || flow.opened.iter().any(|opened| opened.id == lane) {
+                step.push((lane, end));
+            } else if buffer.held() == 0 {
+                // At most the trace of text that an earlier link deleted.
+                flow.append(buffer.release_all());
             }
         }
         step
@@ -184,9 +203,6 @@ impl ModifierLink {
             pieces: step.iter().filter_map(piece).collect(),
             closed: &flow.closed,
         };
-        if batch.opened.is_empty() && batch.pieces.is_empty() && batch.closed.is_empty() {
-            return Ok(Outcome::default());
-        }
         match self.active.link.as_mut().and_then(|link| link.modifier()) {
             Some(modifier) => modifier.push(&batch).await,
             None => Ok(Outcome::default()),
@@ -244,31 +260,30 @@ impl ModifierLink {
 }
 
 impl ActiveLink {
-    /// Makes `flow` what the later links get after a `stop`: what was released, and the end of every lane.
-    fn stopped(&self, stop: Stop, flow: &mut Flow, open: &[Lane], unused: u32) -> Result<Stopped, ExchangeError> {
-        let plugin = self.name().to_owned();
-        let (kind, text) = match stop {
-            Stop::Reject(rejection) => return Err(ExchangeError::Rejected { plugin, rejection }),
-            Stop::Respond(text) => (Stopped::Responded, text),
+    /// What a `stop` makes of the response.
+    ///
+    /// # Errors
+    /// The exchange's error, if it is a `reject`.
+    fn stopped(&self, stop: &Stop) -> Result<Stopped, ExchangeError> {
+        match stop {
+            Stop::Reject(rejection) => {
+                Err(ExchangeError::Rejected { plugin: self.name().to_owned(), rejection: rejection.clone() })
+            }
+            Stop::Respond(_) => Ok(Stopped::Responded),
             Stop::Block(reason) => {
-                tracing::info!(plugin, reason = printable(&reason), "answer blocked");
-                (Stopped::Blocked, String::new())
-            }
-        };
-        let mut ending = open.to_vec();
-        if !text.is_empty() {
-            if !ending.iter().any(|lane| lane.channel == Channel::Text) {
-                let lane = Lane { id: unused, choice: 0, part: 0, channel: Channel::Text, name: None };
-                flow.opened.push(lane.clone());
-                ending.push(lane);
-            }
-            for lane in ending.iter().filter(|lane| lane.channel == Channel::Text) {
-                flow.text(lane.id).push_inserted(&text);
+                tracing::info!(plugin = self.name(), reason = printable(reason), "answer blocked");
+                Ok(Stopped::Blocked)
             }
         }
-        flow.closed = ending.iter().map(|lane| (lane.id, kind.close_reason())).collect();
-        Ok(kind)
     }
+}
+
+fn text_lane(id: u32, choice: u32) -> Lane {
+    Lane { id, choice, part: 0, channel: Channel::Text, name: None }
+}
+
+fn has_text_lane(open: &[Lane], choice: u32) -> bool {
+    open.iter().any(|lane| (lane.choice, lane.channel) == (choice, Channel::Text))
 }
 
 fn is_closed(flow: &Flow, lane: u32) -> bool {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::error::UpstreamError;
@@ -30,8 +31,10 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) index: u32,
-    /// Field (its place in [`TEXT_FIELDS`]) and place of each string literal that is a lane's.
+    /// Field (its place in [`TEXT_FIELDS`]) and place of each string literal that is a lane's and not empty.
     pub(super) texts: Vec<(usize, Range<usize>)>,
+    /// Whether it has a part of a tool call.
+    pub(super) calls: bool,
     pub(super) finish: Option<CloseReason>,
     /// The place of `logprobs` that are not null.
     pub(super) logprobs: Option<Range<usize>>,
@@ -51,8 +54,10 @@ struct RawChunk<'a> {
 struct RawChoice<'a> {
     #[serde(default)]
     index: u32,
-    #[serde(borrow, alias = "message")]
+    #[serde(borrow)]
     delta: Option<RawDelta<'a>>,
+    #[serde(borrow)]
+    message: Option<RawDelta<'a>>,
     #[serde(borrow)]
     finish_reason: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -69,6 +74,8 @@ struct RawDelta<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     refusal: Option<&'a RawValue>,
+    tool_calls: Option<IgnoredAny>,
+    function_call: Option<IgnoredAny>,
 }
 
 impl Chunk {
@@ -78,43 +85,57 @@ impl Chunk {
     /// [`UpstreamError::Reported`] for an error object, [`UpstreamError::Protocol`] for anything that is not
     /// in the dialect.
     pub(super) fn parse(data: &str) -> Result<Self, UpstreamError> {
+        if !data.trim_start().starts_with('{') {
+            return Err(protocol("it is not a JSON object"));
+        }
         let raw: RawChunk<'_> = read(data)?;
-        if let Some(error) = raw.error.filter(|error| error.get() != "null") {
+        if let Some(error) = raw.error {
             return Err(UpstreamError::Reported(error_message(error.get())));
         }
         let Some(choices) = raw.choices else {
-            return Err(UpstreamError::Protocol("there are no `choices` in it".to_owned()));
+            return Err(protocol("there are no `choices` in it"));
         };
         let choices: Vec<RawChoice<'_>> = read(choices.get())?;
         let choices = choices.into_iter().map(|choice| choice.places(data)).collect::<Result<_, _>>()?;
-        Ok(Self { choices, usage: !json::is_null(raw.usage) })
+        Ok(Self { choices, usage: raw.usage.is_some() })
     }
 }
 
 impl RawChoice<'_> {
     fn places(self, data: &str) -> Result<Choice, UpstreamError> {
-        let mut texts = Vec::new();
-        if let Some(delta) = &self.delta {
+        let (mut texts, mut calls) = (Vec::new(), false);
+        // A reader takes one of the two; the other would pass unseen.
+        if self.delta.is_some() && self.message.is_some() {
+            return Err(protocol("a choice has both `delta` and `message`"));
+        }
+        if let Some(delta) = self.delta.or(self.message) {
+            calls = delta.tool_calls.is_some() || delta.function_call.is_some();
             let fields = [delta.reasoning_content, delta.reasoning, delta.content, delta.refusal];
             for (field, value) in fields.into_iter().enumerate() {
-                let Some(value) = value.filter(|value| value.get() != "null") else { continue };
+                let Some(value) = value.filter(|value| value.get() != "\"\"") else { continue };
                 if !json::is_string(value) {
                     let name = TEXT_FIELDS.get(field).map_or("", |(name, _)| *name);
-                    return Err(UpstreamError::Protocol(format!("`{name}` is not a string")));
+                    return Err(protocol(&format!("`{name}` is not a string")));
                 }
                 texts.push((field, json::place(data, value.get())));
             }
         }
         // Some servers send an empty string for null.
-        let finish = self.finish_reason.as_deref().filter(|reason| !reason.is_empty()).map(close_reason);
-        let logprobs = self.logprobs.filter(|value| value.get() != "null");
-        let logprobs = logprobs.map(|value| json::place(data, value.get()));
-        Ok(Choice { index: self.index, texts, finish, logprobs })
+        let finish = self.finish_reason.as_deref().filter(|reason| !reason.is_empty());
+        if finish == Some("error") {
+            return Err(UpstreamError::Reported("the answer ended with an error".to_owned()));
+        }
+        let logprobs = self.logprobs.map(|value| json::place(data, value.get()));
+        Ok(Choice { index: self.index, texts, calls, finish: finish.map(close_reason), logprobs })
     }
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, UpstreamError> {
     serde_json::from_str(json).map_err(|error| UpstreamError::Protocol(error.to_string()))
+}
+
+fn protocol(what: &str) -> UpstreamError {
+    UpstreamError::Protocol(what.to_owned())
 }
 
 fn close_reason(finish_reason: &str) -> CloseReason {

@@ -98,7 +98,7 @@ impl Request {
     /// The request's items, in order.
     pub fn items(&self) -> Vec<Item> {
         let bodies = self.messages.iter().zip(0..).flat_map(|(message, index)| {
-            message.bodies().into_iter().map(move |body| (index, message.role.clone(), body))
+            message.bodies().map(move |body| (index, message.role.clone(), body.clone()))
         });
         bodies.zip(0..).map(|((message, role, body), id)| Item { id, message, role, body }).collect()
     }
@@ -162,7 +162,7 @@ impl Request {
     fn locate(&self, item: u32) -> Result<(usize, usize), Fault> {
         let mut rest = item as usize;
         for (index, message) in self.messages.iter().enumerate() {
-            let items = message.bodies().len();
+            let items = message.bodies().count();
             if rest < items {
                 return Ok((index, rest));
             }

@@ -20,10 +20,15 @@ use crate::sse;
 mod canned;
 mod frame;
 mod lanes;
+mod queue;
 
 pub(crate) use canned::canned;
-use frame::{Frame, Part, small_frame};
+use frame::{Frame, Part, Template};
 use lanes::LaneState;
+use queue::{QUEUED_MAX, Queue};
+
+/// The most choices that an answer may have: what the dialect allows for `n`.
+const CHOICES_MAX: usize = 128;
 
 /// One answer on its way through.
 #[derive(Debug, Default)]
@@ -31,18 +36,16 @@ pub(crate) struct Response {
     /// By lane id.
     lanes: Vec<LaneState>,
     choices: Vec<ChoiceState>,
-    /// Chunks that are not done; `None` for one that is, behind one that is not.
-    frames: VecDeque<Option<Frame>>,
-    /// How many frames were before the first of `frames`.
-    gone: usize,
-    /// The data of the first chunk: what frames of our own look like.
-    first: Option<String>,
+    queue: Queue,
+    template: Template,
 }
 
 #[derive(Debug)]
 struct ChoiceState {
     index: u32,
     finished: bool,
+    /// Whether the client has a frame of it.
+    begun: bool,
     /// Whether the client has its finish reason.
     finish_sent: bool,
 }
@@ -56,15 +59,15 @@ impl Response {
     pub(crate) fn read(&mut self, block: sse::Block, flow: &mut Flow) -> Result<bool, UpstreamError> {
         let Some(data) = block.data else {
             // Comments are kept, but none is a reason to begin an answer.
-            if self.first.is_some() {
-                self.frames.push_back(Some(Frame::new(block.raw, None, String::new())));
+            if !self.template.first.is_empty() {
+                self.queue.push(Frame::new(block.raw, None, String::new()));
             }
             return Ok(false);
         };
         if data.trim() == "[DONE]" {
             return Ok(true);
         }
-        if block.name.as_deref() == Some("ping") {
+        if block.name.as_deref() == Some("ping") || data.trim().is_empty() {
             return Ok(false);
         }
         let chunk = match (Chunk::parse(&data), block.name.as_deref()) {
@@ -76,7 +79,10 @@ impl Response {
         if chunk.choices.is_empty() && !chunk.usage {
             return Ok(false);
         }
-        self.read_chunk(Frame::new(block.raw, block.name, data), &chunk, flow)?;
+        self.read_chunk(Frame::new(block.raw, block.name, data), &chunk, false, flow)?;
+        if self.queue.bytes() > QUEUED_MAX {
+            return Err(UpstreamError::Protocol(format!("more than {QUEUED_MAX} bytes of it wait for held text")));
+        }
         Ok(false)
     }
 
@@ -87,64 +93,60 @@ impl Response {
     pub(crate) fn read_whole(&mut self, body: &Bytes, flow: &mut Flow) -> Result<(), UpstreamError> {
         let data = std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
         let chunk = Chunk::parse(data)?;
-        self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), &chunk, flow)?;
+        self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), &chunk, true, flow)?;
         for choice in chunk.choices.iter().filter(|choice| choice.finish.is_none()) {
             self.finish(choice.index, CloseReason::Other, flow);
         }
         Ok(())
     }
 
-    fn read_chunk(&mut self, mut frame: Frame, chunk: &Chunk, flow: &mut Flow) -> Result<(), UpstreamError> {
-        if self.first.is_none() {
-            self.first = Some(frame.data.clone());
+    fn read_chunk(
+        &mut self,
+        mut frame: Frame,
+        chunk: &Chunk,
+        whole: bool,
+        flow: &mut Flow,
+    ) -> Result<(), UpstreamError> {
+        if self.template.first.is_empty() {
+            self.template.first.clone_from(&frame.data);
         }
-        let place = self.gone + self.frames.len();
+        // First what can be wrong, so that a frame is taken as a whole or not at all.
         for choice in &chunk.choices {
-            if !self.choices.iter().any(|seen| seen.index == choice.index) {
-                self.choices.push(ChoiceState { index: choice.index, finished: false, finish_sent: false });
-            }
-            frame.logprobs.extend(choice.logprobs.clone());
-            frame.finishes.extend(choice.finish.map(|_| choice.index));
-            for (field, literal) in &choice.texts {
-                let raw = frame.data.get(literal.clone()).unwrap_or_default();
-                if raw == "\"\"" {
-                    continue;
+            match self.choices.iter().find(|state| state.index == choice.index) {
+                Some(state) if state.finished && !choice.texts.is_empty() => {
+                    return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
                 }
-                let lane = self.lane(choice.index, *field, flow)?;
-                let text = lane.read(raw)?;
+                Some(_) => {}
+                None if self.choices.len() == CHOICES_MAX => {
+                    return Err(UpstreamError::Protocol(format!("it has more than {CHOICES_MAX} choices")));
+                }
+                None => self.choices.push(ChoiceState::new(choice.index)),
+            }
+        }
+        let several = chunk.choices.len() > 1;
+        for choice in &chunk.choices {
+            frame.choices.push((choice.index, choice.finish.is_some()));
+            frame.urgent |= choice.calls || (several && choice.texts.is_empty());
+            frame.logprobs.extend(choice.logprobs.clone());
+            for (field, literal) in &choice.texts {
+                let lane = lane(&mut self.lanes, choice.index, *field, flow);
+                let text = lane.read(frame.data.get(literal.clone()).unwrap_or_default(), whole)?;
                 let part = Part::new(lane.id, literal.clone(), &text);
                 if !part.done {
-                    lane.parts.push_back((place, frame.parts.len()));
+                    lane.parts.push_back((self.queue.next_place(), frame.parts.len()));
                     flow.text(lane.id).push_original(&text.text, text.source.end);
                 }
                 frame.parts.push(part);
             }
         }
         frame.usage_only = chunk.choices.is_empty();
-        self.frames.push_back(Some(frame));
+        self.queue.push(frame);
         for choice in &chunk.choices {
             if let Some(reason) = choice.finish {
                 self.finish(choice.index, reason, flow);
             }
         }
         Ok(())
-    }
-
-    /// The lane of a field, opened if it is new.
-    fn lane(&mut self, choice: u32, field: usize, flow: &mut Flow) -> Result<&mut LaneState, UpstreamError> {
-        let after_end = || UpstreamError::Protocol("text follows the finish reason".to_owned());
-        if self.choices.iter().any(|state| state.index == choice && state.finished) {
-            return Err(after_end());
-        }
-        let at = self.lanes.iter().position(|lane| (lane.choice, lane.field) == (choice, field));
-        let at = at.unwrap_or_else(|| {
-            let at = self.lanes.len();
-            let state = LaneState::new(u32::try_from(at).unwrap_or(u32::MAX), choice, field);
-            flow.opened.push(state.lane());
-            self.lanes.push(state);
-            at
-        });
-        self.lanes.get_mut(at).ok_or_else(after_end)
     }
 
     /// Ends a choice: its lanes are closed.
@@ -175,31 +177,28 @@ impl Response {
         }
     }
 
+    /// The choices of which the client has no finish reason.
+    pub(crate) fn unfinished(&self) -> Vec<u32> {
+        self.choices.iter().filter(|choice| !choice.finish_sent).map(|choice| choice.index).collect()
+    }
+
     /// Takes what the links released and gives the frames that can be sent.
     pub(crate) fn write(&mut self, flow: Flow, out: &mut VecDeque<Bytes>) {
         for (lane, text) in self.assign(flow) {
-            out.push_back(self.text_frame(lane, &text));
+            out.push_back(text_frame(&self.lanes, &self.template, lane, &text));
         }
-        let mut frames = std::mem::take(&mut self.frames);
-        for slot in &mut frames {
-            let Some(frame) = slot else { continue };
-            match frame.next(|lane, text| self.text_frame(lane, text)) {
-                frame::Next::Wait => {}
-                frame::Next::Send(bytes) => out.extend(bytes),
-                frame::Next::Done(bytes) => {
-                    out.extend(bytes);
-                    for choice in &mut self.choices {
-                        choice.finish_sent |= frame.finishes.contains(&choice.index);
+        self.queue.send(|frame| {
+            let before = out.len();
+            frame.send(out, |lane, text| text_frame(&self.lanes, &self.template, lane, text));
+            if out.len() > before {
+                for (index, finishes) in &frame.choices {
+                    for choice in self.choices.iter_mut().filter(|choice| choice.index == *index) {
+                        choice.begun = true;
+                        choice.finish_sent |= finishes;
                     }
-                    *slot = None;
                 }
             }
-        }
-        while let Some(None) = frames.front() {
-            frames.pop_front();
-            self.gone += 1;
-        }
-        self.frames = frames;
+        });
     }
 
     /// Gives each text to the frames it stands for; answers with what has none, by lane.
@@ -213,7 +212,7 @@ impl Response {
         let mut orphans = Vec::new();
         for text in flow.texts {
             let Some(lane) = self.lanes.get_mut(text.lane as usize) else { continue };
-            let orphan = lane.assign(&text, &mut self.frames, self.gone);
+            let orphan = lane.assign(&text, &mut self.queue);
             if !orphan.is_empty() {
                 orphans.push((text.lane, orphan));
             }
@@ -221,19 +220,17 @@ impl Response {
         orphans
     }
 
-    fn text_frame(&self, lane: u32, text: &str) -> Bytes {
-        let Some(lane) = self.lanes.get(lane as usize) else { return Bytes::new() };
-        small_frame(self.first.as_deref(), lane.choice, json!({ lane.name(): text }), None)
-    }
-
     /// Takes what the links released with a `stop`, drops all else, and ends every choice. Usage that was
     /// there is kept.
     pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
         let (texts, usage) = self.drain(flow);
-        out.extend(texts.iter().map(|(lane, text)| self.text_frame(*lane, text)));
-        for choice in self.choices.iter_mut().filter(|choice| !choice.finish_sent) {
-            choice.finish_sent = true;
-            out.push_back(small_frame(self.first.as_deref(), choice.index, json!({}), Some(finish_reason(stopped))));
+        let role = json!({ "role": "assistant", "content": "" });
+        for choice in self.choices.iter().filter(|choice| !choice.begun) {
+            out.push_back(self.template.frame(choice.index, &role, None));
+        }
+        out.extend(texts.iter().map(|(lane, text)| text_frame(&self.lanes, &self.template, *lane, text)));
+        for choice in self.unfinished() {
+            out.push_back(self.template.frame(choice, &json!({}), Some(finish_reason(stopped))));
         }
         out.extend(usage);
     }
@@ -241,8 +238,7 @@ impl Response {
     /// The text that was released and not sent, by lane, and the usage frames. Nothing is queued afterwards.
     fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
         let orphans = self.assign(flow);
-        let (usage, frames): (Vec<Frame>, Vec<Frame>) =
-            std::mem::take(&mut self.frames).into_iter().flatten().partition(|frame| frame.usage_only);
+        let (usage, frames): (Vec<Frame>, Vec<Frame>) = self.queue.drain().partition(|frame| frame.usage_only);
         let parts = frames.into_iter().flat_map(|frame| frame.parts).map(|part| (part.lane, part.out));
         let texts = parts.chain(orphans).filter(|(_, text)| !text.is_empty()).collect();
         (texts, usage.into_iter().map(|frame| frame.raw).collect())
@@ -251,9 +247,8 @@ impl Response {
     /// The whole answer, as the links left it.
     pub(crate) fn write_whole(&mut self, flow: Flow, stopped: Option<Stopped>) -> Bytes {
         let Some(stopped) = stopped else {
-            let orphans = self.assign(flow);
-            let frame = self.frames.pop_front().flatten();
-            return frame.map(|frame| frame.into_whole(&self.lanes, &orphans)).unwrap_or_default();
+            self.assign(flow);
+            return self.queue.drain().next().map(Frame::into_whole).unwrap_or_default();
         };
         let (texts, _) = self.drain(flow);
         let choices = self.choices.iter().map(|choice| {
@@ -266,11 +261,33 @@ impl Response {
             }
             json!({ "index": choice.index, "message": message, "finish_reason": finish_reason(stopped) })
         });
-        let mut body: Map<String, Value> =
-            self.first.as_deref().and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
-        body.insert("choices".to_owned(), choices.collect::<Vec<_>>().into());
-        Bytes::from(Value::Object(body).to_string())
+        let choices: Value = choices.collect();
+        Bytes::from(format!("{}\"choices\":{choices}}}", self.template.head_without(&["choices"])))
     }
+}
+
+impl ChoiceState {
+    fn new(index: u32) -> Self {
+        Self { index, finished: false, begun: false, finish_sent: false }
+    }
+}
+
+/// The lane of a field, opened if it is new.
+fn lane<'a>(lanes: &'a mut Vec<LaneState>, choice: u32, field: usize, flow: &mut Flow) -> &'a mut LaneState {
+    let at = lanes.iter().position(|lane| (lane.choice, lane.field) == (choice, field)).unwrap_or_else(|| {
+        let state = LaneState::new(u32::try_from(lanes.len()).unwrap_or(u32::MAX), choice, field);
+        flow.opened.push(state.lane());
+        lanes.push(state);
+        lanes.len() - 1
+    });
+    #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
+    &mut lanes[at]
+}
+
+/// A small frame with one text of a lane.
+fn text_frame(lanes: &[LaneState], template: &Template, lane: u32, text: &str) -> Bytes {
+    let Some(lane) = lanes.get(lane as usize) else { return Bytes::new() };
+    template.frame(lane.choice, &json!({ lane.name(): text }), None)
 }
 
 fn finish_reason(stopped: Stopped) -> &'static str {
@@ -279,6 +296,3 @@ fn finish_reason(stopped: Stopped) -> &'static str {
         Stopped::Blocked => "content_filter",
     }
 }
-
-#[cfg(test)]
-mod tests;

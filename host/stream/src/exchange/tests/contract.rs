@@ -51,7 +51,7 @@ fn links_are_shown_contiguous_lanes() {
     assert_eq!(seen(&[], answer(&["a", "", "é"])), ["open 0:Text", "a", "é", "Stop"]);
     assert_eq!(seen(&[masking(&["bc"], "")], answer(&["ab", "c", "d"])), ["open 0:Text", "a", "d", "Stop"]);
     assert_eq!(seen(&[holding()], answer(&["a", "b"])), ["open 0:Text", "ab", "Stop"]);
-    let halves = [delta("_").replace('_', "\\ud83d"), delta("_").replace('_', "\\ude00x"), finish()];
+    let halves = [delta("HALF").replace("HALF", "\\ud83d"), delta("HALF").replace("HALF", "\\ude00x"), finish()];
     assert_eq!(seen(&[], Script::parts(halves)), ["open 0:Text", "😀x", "Stop"]);
     let together = [delta("a"), delta("b"), frame(1, serde_json::json!({"refusal": "c"}), Some("length")), finish()];
     assert_eq!(
@@ -153,9 +153,9 @@ fn a_failure_goes_by_on_error() {
 
 #[test]
 fn a_link_that_failed_open_is_out_and_one_that_is_skipped_is_not() {
-    let failing = |error| {
+    let failing = |error: StageError| {
         Fake::new(move || {
-            let (mut calls, error): (u32, StageError) = (0, error);
+            let (mut calls, error): (u32, _) = (0, error.clone());
             move |batch: &Batch<'_>| {
                 calls += 1;
                 if calls == 2 {

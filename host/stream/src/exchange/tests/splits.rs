@@ -50,7 +50,8 @@ fn escape(text: &str) -> String {
 }
 
 fn literal(text: &str, escaped: bool) -> String {
-    if escaped { escape(text) } else { crate::json::quote(text).trim_matches('"').replace("\\\\", "\\u005c") }
+    let quoted = crate::json::quote(text);
+    if escaped { escape(text) } else { quoted[1..quoted.len() - 1].to_owned() }
 }
 
 impl Answer {

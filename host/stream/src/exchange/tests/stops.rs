@@ -7,7 +7,7 @@ use super::links::{Fake, appending, failure, holding, masking};
 use super::support::*;
 use super::*;
 use crate::item::Decision;
-use crate::lane::{Edit, Hold, Outcome, Rejection, Stop};
+use crate::lane::{Batch, Edit, Hold, Outcome, Piece, Rejection, Stop};
 use crate::stage::OnError;
 
 fn respond() -> Stop {
@@ -26,9 +26,31 @@ fn rejected() -> ExchangeError {
     ExchangeError::Rejected { plugin: "fake".into(), rejection: rejection() }
 }
 
-/// Lets `calls` calls pass, then stops.
-fn stopping(calls: usize, stop: Stop) -> Fake {
+/// Lets `calls` calls pass, then stops behind the text of the next.
+fn adding(calls: usize, stop: Stop) -> Fake {
     Fake::answering(Ok(Outcome::default())).from_call(calls, Ok(Outcome { stop: Some(stop), ..Outcome::default() }))
+}
+
+/// Lets `calls` calls pass, then stops in the place of the text of the next.
+fn stopping(calls: usize, stop: Stop) -> Fake {
+    Fake::new(move || {
+        let (mut called, stop) = (0, stop.clone());
+        move |batch: &Batch<'_>| {
+            called += 1;
+            if called <= calls {
+                return Ok(Outcome::default());
+            }
+            let end = |piece: &Piece<'_>| piece.offset + u32::try_from(piece.text.len()).unwrap();
+            let gone = |piece: &Piece<'_>| Edit {
+                lane: piece.lane,
+                start: piece.offset,
+                end: end(piece),
+                text: String::new(),
+            };
+            let edits = batch.pieces.iter().map(gone).collect();
+            Ok(Outcome { edits, stop: Some(stop.clone()), ..Outcome::default() })
+        }
+    })
 }
 
 fn check(client: &Client, text: &str, reason: &str) {
@@ -114,13 +136,13 @@ fn edits_and_holds_count_before_the_stop() {
 #[test]
 fn later_links_are_told_why_and_may_add() {
     let plugins = [holding(), stopping(1, block()), appending("!")];
-    check(&read_body(&plugins, &[role(), delta("a"), finish()].concat()), "a!", "stop");
+    check(&read(&plugins, answer(&["a", "b"])), "!", "content_filter");
     let plugins = [stopping(1, block()), appending("!")];
     check(&read(&plugins, answer(&["a", "b"])), "a!", "content_filter");
-    let both = [stopping(1, respond()), stopping(1, Stop::Respond("yes".into())), stopping(1, block())];
-    check(&read(&both, answer(&["a", "b"])), "ano.yes", "content_filter");
+    let all = [adding(1, respond()), adding(1, Stop::Respond("yes.".into())), adding(1, block())];
+    check(&read(&all, answer(&["a", "b"])), "abno.yes.", "content_filter");
     let only_reasoning = [role(), frame(0, json!({"reasoning": "hm"}), None)];
-    check(&read(&both.map(|_| stopping(0, respond())), Script::parts(only_reasoning)), "no.no.no.", "stop");
+    check(&read(&[adding(0, respond()), adding(0, respond())], Script::parts(only_reasoning)), "no.no.", "stop");
 }
 
 #[test]

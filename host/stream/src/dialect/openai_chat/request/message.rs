@@ -115,16 +115,20 @@ impl Message {
         let id = string(&fields, "id", at)?.unwrap_or_default();
         // A custom tool has `custom.input`, plain text, where a function has `function.arguments`.
         let (details, input) = match (present(&fields, "function"), present(&fields, "custom")) {
-            (Some(function), _) => (object(function.get(), at)?, "arguments"),
+            (Some(function), None) => (object(function.get(), at)?, "arguments"),
             (None, Some(custom)) => (object(custom.get(), at)?, "input"),
+            (Some(_), Some(_)) => return Err(invalid(at, "must have `function` or `custom`, not both")),
             (None, None) => return Err(invalid(&format!("{at}.function"), "missing")),
         };
         let name = string(&details, "name", at)?.unwrap_or_default();
         self.calls.push(id.clone());
         self.push(Body::ToolCall { id: id.clone(), name }, Place::None);
-        let Some(arguments) = details.get(input).filter(|arguments| json::is_string(arguments)) else {
+        let Some(arguments) = present(&details, input) else {
             return Ok(());
         };
+        if !json::is_string(arguments) {
+            return Err(invalid(&format!("{at}.{input}"), "must be a string"));
+        }
         let literal = json::place(raw, arguments.get());
         let text = unquote(arguments);
         let Some(values) = json::string_values(&text) else {
@@ -133,7 +137,7 @@ impl Message {
             return Ok(());
         };
         for (pointer, within) in values {
-            let value = json::unquote(text.get(within.clone()).unwrap_or_default(), &mut None).into_owned();
+            let value = json::text(text.get(within.clone()).unwrap_or_default()).into_owned();
             let body = Body::ToolArgument { call: id.clone(), pointer, text: value };
             self.push(body, Place::Argument { literal: literal.clone(), within: Some(within) });
         }
@@ -152,8 +156,8 @@ impl Message {
     }
 
     /// The message's items, in order.
-    pub(super) fn bodies(&self) -> Vec<Body> {
-        self.parts.iter().filter(|part| !self.is_removed(part)).map(|part| part.body.clone()).collect()
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.parts.iter().filter(|part| !self.is_removed(part)).map(|part| &part.body)
     }
 
     /// Sets the text of the item at `index` of [`bodies`](Self::bodies).
@@ -237,7 +241,7 @@ impl Message {
             let arguments = match within {
                 None => part.body.text().unwrap_or_default().to_owned(),
                 Some(_) => {
-                    let text = json::unquote(self.raw.get(literal.clone()).unwrap_or_default(), &mut None);
+                    let text = json::text(self.raw.get(literal.clone()).unwrap_or_default());
                     json::splice(&text, self.values_of(literal))
                 }
             };
@@ -278,5 +282,5 @@ fn string(fields: &Object<'_>, field: &str, at: &str) -> Result<Option<String>, 
 }
 
 fn unquote(literal: &RawValue) -> String {
-    json::unquote(literal.get(), &mut None).into_owned()
+    json::text(literal.get()).into_owned()
 }

@@ -1,14 +1,16 @@
 //! A chunk on its way: what came back of its texts, and what it looks like when it leaves.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::lanes::{LaneState, Read};
+use super::lanes::Read;
 use crate::dialect::openai_chat::chunk::TEXT_FIELDS;
-use crate::json;
+use crate::json::{self, Object};
 use crate::sse;
 
 /// A chunk on its way.
@@ -18,10 +20,12 @@ pub(super) struct Frame {
     name: Option<String>,
     pub(super) data: String,
     pub(super) parts: Vec<Part>,
+    /// Its choices, and whether it ends them.
+    pub(super) choices: Vec<(u32, bool)>,
+    /// Whether what it says besides its text does not wait for it.
+    pub(super) urgent: bool,
     /// The places of `logprobs`, which hold the text again.
     pub(super) logprobs: Vec<Range<usize>>,
-    /// The choices that it ends.
-    pub(super) finishes: Vec<u32>,
     /// Whether it is a usage frame, without choices.
     pub(super) usage_only: bool,
     /// Whether a part of it was sent.
@@ -42,16 +46,6 @@ pub(super) struct Part {
     pub(super) done: bool,
 }
 
-/// What a frame has to send.
-pub(super) enum Next {
-    /// Nothing yet.
-    Wait,
-    /// A part of it.
-    Send(Vec<Bytes>),
-    /// All that is left of it.
-    Done(Vec<Bytes>),
-}
-
 impl Part {
     pub(super) fn new(lane: u32, literal: Range<usize>, read: &Read<'_>) -> Self {
         let (source, changed, done) = (read.source.clone(), read.halved, read.text.is_empty());
@@ -61,31 +55,30 @@ impl Part {
 
 impl Frame {
     pub(super) fn new(raw: Bytes, name: Option<String>, data: String) -> Self {
-        let (parts, logprobs, finishes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { raw, name, data, parts, logprobs, finishes, usage_only: false, sent: false }
+        let (parts, choices, logprobs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { raw, name, data, parts, choices, urgent: false, logprobs, usage_only: false, sent: false }
     }
 
-    /// What can be sent now. `text_frame` makes a small frame of a lane and a text.
-    pub(super) fn next(&mut self, text_frame: impl Fn(u32, &str) -> Bytes) -> Next {
-        let done = self.parts.iter().all(|part| part.done);
+    /// Whether all its text came back.
+    pub(super) fn is_done(&self) -> bool {
+        self.parts.iter().all(|part| part.done)
+    }
+
+    /// Sends what can be sent now. `text_frame` makes a small frame of a lane and a text.
+    pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, text_frame: impl Fn(u32, &str) -> Bytes) {
         let has_text = self.parts.iter().any(|part| !part.out.is_empty());
-        if !done && !has_text {
-            return Next::Wait;
-        }
-        if done && !self.sent && !self.is_changed() {
-            return Next::Done(vec![self.raw.clone()]);
-        }
-        let bytes = if self.sent {
+        if self.sent {
             let texts = self.parts.iter().filter(|part| !part.out.is_empty());
-            texts.map(|part| text_frame(part.lane, &part.out)).collect()
-        } else if has_text || self.carries_more() {
-            vec![sse::encode(self.name.as_deref(), &self.render())]
+            out.extend(texts.map(|part| text_frame(part.lane, &part.out)));
+        } else if self.is_done() && !self.is_changed() {
+            out.push_back(self.raw.clone());
+        } else if has_text || ((self.is_done() || self.urgent) && self.carries_more()) {
+            out.push_back(sse::encode(self.name.as_deref(), &self.render()));
         } else {
-            Vec::new()
-        };
-        self.parts.iter_mut().for_each(|part| part.out.clear());
+            return;
+        }
         self.sent = true;
-        if done { Next::Done(bytes) } else { Next::Send(bytes) }
+        self.parts.iter_mut().for_each(|part| part.out.clear());
     }
 
     fn is_changed(&self) -> bool {
@@ -94,16 +87,18 @@ impl Frame {
 
     /// The data with what came back of each text in its literal's place.
     fn render(&self) -> String {
-        let literals = self.parts.iter().map(|part| (part.literal.clone(), Cow::Owned(json::quote(&part.out))));
+        let touched = self.parts.iter().filter(|part| part.changed || !part.done);
+        let literals = touched.map(|part| (part.literal.clone(), Cow::Owned(json::quote(&part.out))));
         let logprobs = self.logprobs.iter().map(|place| (place.clone(), Cow::Borrowed("null")));
         let mut splices: Vec<_> = literals.chain(logprobs).collect();
         splices.sort_by_key(|(place, _)| place.start);
         json::splice(&self.data, splices)
     }
 
-    /// Whether a frame without text says anything else.
+    /// Whether it says anything besides its text.
     fn carries_more(&self) -> bool {
-        let data: Value = serde_json::from_str(&self.data).unwrap_or_default();
+        // With the text as it came, half a surrogate pair would stand in the way.
+        let Ok(data) = serde_json::from_str::<Value>(&self.render()) else { return true };
         let choices = data.get("choices").and_then(Value::as_array).into_iter().flatten();
         let says_more = |choice: &Value| {
             let delta = choice.get("delta").and_then(Value::as_object).into_iter().flatten();
@@ -113,26 +108,9 @@ impl Frame {
         choices.into_iter().any(says_more) || data.get("usage").is_some_and(|usage| !usage.is_null())
     }
 
-    /// A whole answer's body, with the texts that have no literal in it.
-    pub(super) fn into_whole(self, lanes: &[LaneState], orphans: &[(u32, String)]) -> Bytes {
-        if !self.is_changed() && orphans.is_empty() {
-            return self.raw;
-        }
-        let body = self.render();
-        if orphans.is_empty() {
-            return Bytes::from(body);
-        }
-        let mut body: Value = serde_json::from_str(&body).unwrap_or_default();
-        for (lane, text) in orphans {
-            let Some(lane) = lanes.get(*lane as usize) else { continue };
-            let choices = body.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten();
-            for choice in choices.filter(|choice| choice.get("index").unwrap_or(&json!(0)) == lane.choice) {
-                if let Some(message) = choice.get_mut("message").and_then(Value::as_object_mut) {
-                    message.insert(lane.name().to_owned(), text.clone().into());
-                }
-            }
-        }
-        Bytes::from(body.to_string())
+    /// A whole answer's body.
+    pub(super) fn into_whole(self) -> Bytes {
+        if self.is_changed() { Bytes::from(self.render()) } else { self.raw }
     }
 }
 
@@ -140,11 +118,27 @@ fn is_text_field(key: &str) -> bool {
     TEXT_FIELDS.iter().any(|(name, _)| *name == key)
 }
 
-/// A frame of our own that looks like the stream's first chunk.
-pub(super) fn small_frame(first: Option<&str>, choice: u32, delta: Value, finish: Option<&str>) -> Bytes {
-    let mut data: Map<String, Value> = first.and_then(|first| serde_json::from_str(first).ok()).unwrap_or_default();
-    data.remove("usage");
-    let choice = json!({ "index": choice, "delta": delta, "finish_reason": finish });
-    data.insert("choices".to_owned(), Value::Array(vec![choice]));
-    sse::encode(None, &Value::Object(data).to_string())
+/// What frames of our own look like: the stream's first chunk.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    /// The chunk's data; empty as long as there is none.
+    pub(super) first: String,
+    /// The fields of it that are not of one chunk.
+    head: OnceLock<String>,
+}
+
+impl Template {
+    /// A frame with one choice.
+    pub(super) fn frame(&self, choice: u32, delta: &Value, finish: Option<&str>) -> Bytes {
+        let choice = json!({ "index": choice, "delta": delta, "finish_reason": finish });
+        let head = self.head.get_or_init(|| self.head_without(&["choices", "usage", "obfuscation"]));
+        sse::encode(None, &format!("{head}\"choices\":[{choice}]}}"))
+    }
+
+    /// The beginning of an object with the fields of the first chunk that are not left out.
+    pub(super) fn head_without(&self, left_out: &[&str]) -> String {
+        let fields = serde_json::from_str(&self.first).map_or_else(|_| Vec::new(), |Object(fields)| fields);
+        let kept = fields.iter().filter(|(key, _)| !left_out.contains(&key.as_ref()));
+        kept.fold("{".to_owned(), |head, (key, value)| head + &json::quote(key) + ":" + value.get() + ",")
+    }
 }

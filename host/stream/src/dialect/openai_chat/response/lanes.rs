@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::frame::{Frame, Part};
+use super::queue::Queue;
 use crate::chain::LaneText;
 use crate::dialect::openai_chat::chunk::TEXT_FIELDS;
 use crate::error::UpstreamError;
@@ -16,9 +16,6 @@ pub(super) const CONTENT: usize = 2;
 
 /// The most text that one lane may have, in bytes: far above any answer, far below what offsets can count.
 const LANE_MAX: usize = 1 << 30;
-
-/// Chunks that are not done.
-pub(super) type Frames = VecDeque<Option<Frame>>;
 
 #[derive(Debug)]
 pub(super) struct LaneState {
@@ -64,10 +61,10 @@ impl LaneState {
         TEXT_FIELDS.get(self.field).map_or("content", |(name, _)| *name)
     }
 
-    /// Takes the next literal of the lane.
-    pub(super) fn read<'a>(&mut self, literal: &'a str) -> Result<Read<'a>, UpstreamError> {
+    /// Takes the next literal of the lane, or the only one.
+    pub(super) fn read<'a>(&mut self, literal: &'a str, only: bool) -> Result<Read<'a>, UpstreamError> {
         let joins = self.half.is_some();
-        let text = json::unquote(literal, &mut self.half);
+        let text = if only { json::text(literal) } else { json::unquote(literal, &mut self.half) };
         let halved = joins || self.half.is_some();
         if self.length as usize + text.len() > LANE_MAX {
             return Err(UpstreamError::Protocol(format!("a text of more than {LANE_MAX} bytes")));
@@ -87,24 +84,24 @@ impl LaneState {
     }
 
     /// Gives text back to the parts that it stands for; answers with what has no part.
-    pub(super) fn assign(&mut self, text: &LaneText, frames: &mut Frames, gone: usize) -> String {
+    pub(super) fn assign(&mut self, text: &LaneText, queue: &mut Queue) -> String {
         let mut orphan = String::new();
         let mut at = 0;
         for segment in &text.segments {
             let mut rest = text.text.get(at..at + segment.length).unwrap_or_default();
             at += segment.length;
             while !segment.changed && !rest.is_empty() {
-                let Some(part) = self.waiting(frames, gone) else { break };
+                let Some(part) = self.parts.front().and_then(|place| queue.part(*place)) else { break };
                 let wanted = part.source.end.saturating_sub(self.position) as usize;
                 let (now, later) = rest.split_at_checked(wanted).unwrap_or((rest, ""));
                 part.out.push_str(now);
                 rest = later;
-                self.pass(self.position + u32::try_from(now.len()).unwrap_or(u32::MAX), frames, gone);
+                self.pass(self.position + u32::try_from(now.len()).unwrap_or(u32::MAX), queue);
             }
             if !rest.is_empty() {
                 // Text of a plugin, or behind the last text: with the part that waits, else the one before.
                 let place = self.parts.front().copied().or(self.last);
-                match place.and_then(|place| part_at(frames, gone, place)) {
+                match place.and_then(|place| queue.part(place)) {
                     Some(part) => {
                         part.out.push_str(rest);
                         part.changed = true;
@@ -114,31 +111,25 @@ impl LaneState {
             }
             if segment.changed {
                 for place in &self.parts {
-                    match part_at(frames, gone, *place) {
+                    match queue.part(*place) {
                         Some(part) if part.source.start < segment.source_end => part.changed = true,
                         _ => break,
                     }
                 }
-                self.pass(segment.source_end, frames, gone);
+                self.pass(segment.source_end, queue);
             }
         }
         orphan
     }
 
-    fn waiting<'a>(&self, frames: &'a mut Frames, gone: usize) -> Option<&'a mut Part> {
-        part_at(frames, gone, *self.parts.front()?)
-    }
-
     /// Goes on to a place of the upstream's text: parts that end before it are done.
-    fn pass(&mut self, position: u32, frames: &mut Frames, gone: usize) {
+    fn pass(&mut self, position: u32, queue: &mut Queue) {
         self.position = self.position.max(position);
-        while let Some(part) = self.waiting(frames, gone).filter(|part| part.source.end <= self.position) {
+        while let Some(part) = self.parts.front().and_then(|place| queue.part(*place))
+            && part.source.end <= self.position
+        {
             part.done = true;
             self.last = self.parts.pop_front();
         }
     }
-}
-
-fn part_at(frames: &mut Frames, gone: usize, (frame, part): (usize, usize)) -> Option<&mut Part> {
-    frames.get_mut(frame.checked_sub(gone)?)?.as_mut()?.parts.get_mut(part)
 }

@@ -1,0 +1,121 @@
+//! A model that plays scripts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::script::{After, Gate, Script};
+use crate::wire::{Reader, Seen};
+
+/// A server on a port of its own that records each request and plays a script for it. Ends when dropped.
+#[derive(Debug)]
+pub struct ScriptedUpstream {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    scripts: Mutex<VecDeque<Script>>,
+    seen: Mutex<Vec<Seen>>,
+    asked: Gate,
+    abandoned: Gate,
+}
+
+impl ScriptedUpstream {
+    /// Starts a server with a script for each request to come; the last one is played again for any after it.
+    pub async fn start(scripts: impl IntoIterator<Item = Script>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let shared = Arc::new(Shared {
+            scripts: Mutex::new(scripts.into_iter().collect()),
+            seen: Mutex::default(),
+            asked: Gate::new(),
+            abandoned: Gate::new(),
+        });
+        let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Self { address, shared, serving }
+    }
+
+    /// The `api_base` for it.
+    pub fn url(&self) -> String {
+        format!("http://{}/v1/", self.address)
+    }
+
+    /// The requests that came, in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().expect("no panic under the lock").clone()
+    }
+
+    /// The one request that came.
+    pub fn only_request(&self) -> Seen {
+        let mut seen = self.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        seen.remove(0)
+    }
+
+    /// Waits for the next request that nobody has waited for.
+    pub async fn asked(&self) {
+        self.shared.asked.pass().await;
+    }
+
+    /// Waits until the other side has closed a connection before its answer was at its end.
+    pub async fn abandoned(&self) {
+        self.shared.abandoned.pass().await;
+    }
+}
+
+impl Drop for ScriptedUpstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Shared {
+    fn next_script(&self) -> Script {
+        let mut scripts = self.scripts.lock().expect("no panic under the lock");
+        let next = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
+        next.unwrap_or_else(Script::hang_up)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(connection(stream, Arc::clone(&shared)));
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    let mut reader = Reader::new(read);
+    while let Some(request) = reader.request().await? {
+        shared.seen.lock().expect("no panic under the lock").push(request);
+        shared.asked.open();
+        let played = tokio::select! {
+            played = shared.next_script().play(&mut write) => played,
+            () = reader.closed() => Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        match played {
+            Ok(After::Keep) => {}
+            Ok(After::Close) => break,
+            Err(_) => {
+                shared.abandoned.open();
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An `api_base` at which nobody listens.
+pub async fn unreachable_url() -> String {
+    // Its port is free again when this returns.
+    ScriptedUpstream::start([]).await.url()
+}
