@@ -19,7 +19,10 @@ struct Limited {
 
 /// `stream` with a deadline, keeping `slot` until its end.
 pub(crate) fn limited(stream: ResponseStream, slot: Slot, deadline: Instant) -> ResponseStream {
-    ResponseStream::from_events(Limited { open: Some((stream, slot)), deadline: Box::pin(sleep_until(deadline)) })
+    ResponseStream::from_events(Limited {
+        open: Some((stream, slot)),
+        deadline: Box::pin(sleep_until(deadline)),
+    })
 }
 
 impl Stream for Limited {

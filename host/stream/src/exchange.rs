@@ -86,7 +86,8 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         streaming: request.streaming(),
         metadata: Vec::new(),
     };
-    let route = routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    let route =
+        routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
     let mut links = route.pipeline.start().await?;
     // ③ process
     let reply = match chain::process(&mut links, &context, &mut request).await? {

@@ -33,8 +33,8 @@ pub enum Body {
     ToolArgument {
         /// The call's id.
         call: String,
-        /// The value's JSON pointer; empty where the arguments are not JSON.
-        pointer: String,
+        /// The value's JSON pointer; `None` where the arguments are not JSON.
+        pointer: Option<String>,
         /// The value.
         text: String,
     },

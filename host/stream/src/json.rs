@@ -16,7 +16,10 @@ pub(crate) fn place(outer: &str, inner: &str) -> Range<usize> {
 }
 
 /// `raw` with the ranges replaced, which must be sorted and apart.
-pub(crate) fn splice<'a>(raw: &str, changes: impl IntoIterator<Item = (Range<usize>, Cow<'a, str>)>) -> String {
+pub(crate) fn splice<'a>(
+    raw: &str,
+    changes: impl IntoIterator<Item = (Range<usize>, Cow<'a, str>)>,
+) -> String {
     let mut out = String::with_capacity(raw.len() + 16);
     let mut at = 0;
     for (range, text) in changes {
@@ -164,7 +167,13 @@ const DEPTH_MAX: usize = 64;
 /// The string values of a JSON text with their JSON pointers (RFC 6901), in order; `None` where the text is
 /// not JSON, has a key twice, or is nested deeper than 64.
 pub(crate) fn string_values(text: &str) -> Option<Vec<(String, Range<usize>)>> {
-    fn walk(outer: &str, raw: &RawValue, at: &str, depth: usize, found: &mut Vec<(String, Range<usize>)>) -> Option<()> {
+    fn walk(
+        outer: &str,
+        raw: &RawValue,
+        at: &str,
+        depth: usize,
+        found: &mut Vec<(String, Range<usize>)>,
+    ) -> Option<()> {
         let text = raw.get();
         match text.as_bytes().first() {
             Some(b'"') => found.push((at.to_owned(), place(outer, text))),
@@ -176,7 +185,9 @@ pub(crate) fn string_values(text: &str) -> Option<Vec<(String, Range<usize>)>> {
                 }
             }
             Some(b'[') => {
-                for (index, value) in serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().enumerate() {
+                for (index, value) in
+                    serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().enumerate()
+                {
                     walk(outer, value, &format!("{at}/{index}"), depth + 1, found)?;
                 }
             }

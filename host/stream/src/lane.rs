@@ -13,8 +13,10 @@ pub struct Lane {
     pub part: u32,
     /// What the text is for.
     pub channel: Channel,
-    /// For a tool argument: the tool's name followed by the value's JSON pointer.
+    /// For a tool argument: the tool's name.
     pub name: Option<String>,
+    /// For a tool argument: the value's JSON pointer; `None` where the arguments are not JSON.
+    pub pointer: Option<String>,
 }
 
 /// What a lane's text is for.

@@ -62,7 +62,8 @@ impl Decoder {
     /// # Errors
     /// [`SseError`]; the decoder must not be used afterwards.
     pub fn next_block(&mut self) -> Result<Option<Block>, SseError> {
-        while let Some(found) = self.buffer.get(self.searched..).and_then(|rest| memchr2(b'\n', b'\r', rest)) {
+        while let Some(found) = self.buffer.get(self.searched..).and_then(|rest| memchr2(b'\n', b'\r', rest))
+        {
             let end = self.searched + found;
             let is_cr = self.buffer.get(end) == Some(&b'\r');
             self.searched = end + 1;

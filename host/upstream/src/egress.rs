@@ -75,7 +75,12 @@ impl Client {
     ///
     /// # Cancellation
     /// Dropping the call closes the connection.
-    pub(crate) async fn post(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Answer, UpstreamError> {
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, UpstreamError> {
         let started = Instant::now();
         let total = started + self.timeouts.total;
         let call = self.http.post(url).headers(headers).body(body).send();

@@ -68,21 +68,27 @@ impl OpenAi {
         let body = answer.into_body(ERROR_MAX).await?;
         match openai_chat::reported_error(&body) {
             Some(message) => Err(UpstreamError::Reported(message)),
-            None => Err(UpstreamError::Protocol(format!("content-type `{kind}` in place of `text/event-stream`"))),
+            None => {
+                Err(UpstreamError::Protocol(format!("content-type `{kind}` in place of `text/event-stream`")))
+            }
         }
     }
 
     async fn headers(&self, request_id: &str, streaming: bool) -> Result<HeaderMap, UpstreamError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static(if streaming { "text/event-stream" } else { "application/json" }));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static(if streaming { "text/event-stream" } else { "application/json" }),
+        );
         if let Ok(request_id) = HeaderValue::from_str(request_id) {
             headers.insert("x-request-id", request_id);
         }
         if let Some(provider) = &self.token {
             let token = provider.token().await.map_err(UpstreamError::Credential)?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| UpstreamError::Credential("it has characters that a header cannot hold".to_owned()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                UpstreamError::Credential("it has characters that a header cannot hold".to_owned())
+            })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }

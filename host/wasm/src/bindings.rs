@@ -2,7 +2,13 @@
 //!
 //! `filter-plugin` has all interfaces of the stream; which of them a component exports is found per component.
 
-#[allow(clippy::all, clippy::restriction, unreachable_pub, missing_debug_implementations, reason = "bindgen-generated code")]
+#[allow(
+    clippy::all,
+    clippy::restriction,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "bindgen-generated code"
+)]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit",

@@ -127,7 +127,8 @@ impl Component {
             Err(StageError::Failed(text)) => return Err(LoadError::Configuration(text)),
             Err(error) => return Err(LoadError::Trial(error)),
         }
-        let ready = Ready { instances: Mutex::new(vec![trial]), wanted: settings.ready, taken: Arc::default() };
+        let ready =
+            Ready { instances: Mutex::new(vec![trial]), wanted: settings.ready, taken: Arc::default() };
         let description = format!("{} {}: {}", description.name, description.version, description.summary);
         let component = Self {
             prepared: Arc::new(prepared),

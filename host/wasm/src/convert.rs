@@ -1,7 +1,9 @@
 //! Between the contract's types and those of `rust-proxy-stream`.
 
 use rust_proxy_stream::item::{Body, Change, Decision, Item};
-use rust_proxy_stream::lane::{self, Batch, Channel, CloseReason, Edit, Finding, Hold, Outcome, Rejection, Stop};
+use rust_proxy_stream::lane::{
+    self, Batch, Channel, CloseReason, Edit, Finding, Hold, Outcome, Rejection, Stop,
+};
 use rust_proxy_stream::stage::Context;
 
 use crate::bindings::types;
@@ -26,7 +28,7 @@ pub(crate) fn item(item: &Item) -> types::Item<'_> {
         Body::Text(text) => types::Body::Text(text),
         Body::ToolCall { id, name } => types::Body::ToolCall(types::ToolCall { id, name }),
         Body::ToolArgument { call, pointer, text } => {
-            types::Body::ToolArgument(types::ToolArgument { call, pointer, text })
+            types::Body::ToolArgument(types::ToolArgument { call, pointer: pointer.as_deref(), text })
         }
         Body::ToolResult { call, text } => types::Body::ToolResult(types::ToolResult { call, text }),
         Body::Opaque(kind) => types::Body::Opaque(kind),
@@ -47,7 +49,9 @@ fn change(change: types::Change) -> Change {
     match change {
         types::Change::SetText(types::TextChange { item, text }) => Change::SetText { item, text },
         types::Change::DropMessage(message) => Change::DropMessage(message),
-        types::Change::Insert(types::Insertion { before, role, text }) => Change::Insert { before, role, text },
+        types::Change::Insert(types::Insertion { before, role, text }) => {
+            Change::Insert { before, role, text }
+        }
     }
 }
 
@@ -60,7 +64,11 @@ pub(crate) struct BatchLists<'a> {
 
 impl<'a> BatchLists<'a> {
     pub(crate) fn new(batch: &Batch<'a>) -> Self {
-        let piece = |piece: &lane::Piece<'a>| types::Piece { lane: piece.lane, offset: piece.offset, text: piece.text };
+        let piece = |piece: &lane::Piece<'a>| types::Piece {
+            lane: piece.lane,
+            offset: piece.offset,
+            text: piece.text,
+        };
         Self {
             opened: batch.opened.iter().map(lane).collect(),
             pieces: batch.pieces.iter().map(piece).collect(),
@@ -81,7 +89,14 @@ fn lane(lane: &lane::Lane) -> types::Lane<'_> {
         Channel::ToolArgument => types::Channel::ToolArgument,
         Channel::Other => types::Channel::Other,
     };
-    types::Lane { id: lane.id, choice: lane.choice, part: lane.part, channel, name: lane.name.as_deref() }
+    types::Lane {
+        id: lane.id,
+        choice: lane.choice,
+        part: lane.part,
+        channel,
+        name: lane.name.as_deref(),
+        pointer: lane.pointer.as_deref(),
+    }
 }
 
 fn close_reason(reason: CloseReason) -> types::CloseReason {
@@ -113,7 +128,9 @@ pub(crate) fn findings(findings: Vec<types::Finding>) -> Vec<Finding> {
 
 fn stop(stop: types::Stop) -> Stop {
     match stop {
-        types::Stop::Reject(types::Rejection { status, message }) => Stop::Reject(Rejection { status, message }),
+        types::Stop::Reject(types::Rejection { status, message }) => {
+            Stop::Reject(Rejection { status, message })
+        }
         types::Stop::Respond(text) => Stop::Respond(text),
         types::Stop::Block(reason) => Stop::Block(reason),
     }

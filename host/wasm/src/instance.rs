@@ -93,7 +93,8 @@ impl Instance {
     /// # Errors
     /// [`StageError::Failed`] with what the plugin says of its configuration.
     pub(crate) async fn configure(&mut self, config_json: &str) -> Result<(), StageError> {
-        let answer = self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
+        let answer =
+            self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
         answer.await?.map_err(StageError::Failed)
     }
 }
@@ -103,8 +104,16 @@ impl Prepared {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         Ok(Guest {
             lifecycle: self.lifecycle.load(&mut *store, &instance)?,
-            processor: self.processor.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
-            modifier: self.modifier.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
+            processor: self
+                .processor
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, &instance))
+                .transpose()?,
+            modifier: self
+                .modifier
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, &instance))
+                .transpose()?,
             session: None,
         })
     }
@@ -190,14 +199,17 @@ impl ResponseModifier for Instance {
     async fn push(&mut self, batch: &Batch<'_>) -> Result<Outcome, StageError> {
         let (guest, session) = self.guest.session()?;
         let lists = convert::BatchLists::new(batch);
-        let answer =
-            self.caller.call(async |store| guest.session().call_push(store, session, lists.batch()).await).await?;
+        let answer = self
+            .caller
+            .call(async |store| guest.session().call_push(store, session, lists.batch()).await)
+            .await?;
         answer.map(convert::outcome).map_err(StageError::Failed)
     }
 
     async fn finish(&mut self) -> Result<Vec<Finding>, StageError> {
         let (guest, session) = self.guest.session()?;
-        let answer = self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
+        let answer =
+            self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
         answer.map(convert::findings).map_err(StageError::Failed)
     }
 }

@@ -49,7 +49,7 @@ async fn process(link: &mut dyn Link) -> Result<(), StageError> {
 async fn answer(link: &mut dyn Link) -> Result<(), StageError> {
     let modifier = link.modifier().unwrap();
     modifier.open(&context()).await?;
-    let lane = Lane { id: 0, choice: 0, part: 0, channel: Channel::Text, name: None };
+    let lane = Lane { id: 0, choice: 0, part: 0, channel: Channel::Text, name: None, pointer: None };
     let piece = Piece { lane: 0, offset: 0, text: "hello" };
     modifier.push(&Batch { opened: &[lane], pieces: vec![piece], closed: &[(0, CloseReason::Stop)] }).await?;
     modifier.finish().await.map(drop)
@@ -159,7 +159,10 @@ async fn what_is_not_a_plugin_is_refused_with_the_cure() {
         (b"not wasm".to_vec(), "not a WebAssembly component"),
         (truncated, "not a WebAssembly component"),
         (wat::parse_str("(module)").unwrap(), "--target wasm32-wasip2"),
-        (wat::parse_str(imports).unwrap(), "imports `wasi:http/outgoing-handler@0.2.3`, which is not granted"),
+        (
+            wat::parse_str(imports).unwrap(),
+            "imports `wasi:http/outgoing-handler@0.2.3`, which is not granted",
+        ),
         (wat::parse_str("(component)").unwrap(), "not a plugin"),
     ] {
         let refused = runtime.load(&bytes, settings("{}", LIMITS)).await.unwrap_err().to_string();

@@ -162,7 +162,7 @@ mod tests {
     use crate::{Batch, Channel, CloseReason, Lane, Piece};
 
     fn lane(id: u32) -> Lane {
-        Lane { id, choice: 0, part: 0, channel: Channel::Text, name: None }
+        Lane { id, choice: 0, part: 0, channel: Channel::Text, name: None, pointer: None }
     }
 
     fn piece(lane: u32, offset: u32, text: &str) -> Piece {

@@ -44,7 +44,7 @@ impl<S: Session> Host<S> {
         for (id, text) in texts {
             if !self.lanes.contains_key(id) {
                 let channel = if *id == 0 { Channel::Text } else { Channel::ToolArgument };
-                batch.opened.push(Lane { id: *id, choice: 0, part: *id, channel, name: None });
+                batch.opened.push(Lane { id: *id, choice: 0, part: *id, channel, name: None, pointer: None });
             }
             let lane = self.lanes.entry(*id).or_default();
             batch.pieces.push(Piece { lane: *id, offset: lane.0.len() as u32, text: (*text).to_owned() });
@@ -170,7 +170,7 @@ fn items() -> Vec<Item> {
         Body::ToolCall(ToolCall { id: "c".to_owned(), name: "secret".to_owned() }),
         Body::ToolArgument(ToolArgument {
             call: "c".to_owned(),
-            pointer: "/q".to_owned(),
+            pointer: Some("/q".to_owned()),
             text: "secret".to_owned(),
         }),
         Body::ToolResult(ToolResult { call: "c".to_owned(), text: "no secrets".to_owned() }),

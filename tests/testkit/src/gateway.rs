@@ -44,7 +44,8 @@ impl Setup {
         let empty = String::new;
         let keys = ["UPSTREAM_KEY", "CLIENT_KEY"].map(|name| (name.to_owned(), format!("{name}-0123456789")));
         let (server, provider, more) = (empty(), empty(), empty());
-        let setup = Self { server, provider, pipeline: None, more, variables: keys.into(), files: Vec::new() };
+        let setup =
+            Self { server, provider, pipeline: None, more, variables: keys.into(), files: Vec::new() };
         setup.variable("UPSTREAM", "http://127.0.0.1:1/v1/")
     }
 
@@ -110,7 +111,7 @@ impl Setup {
     /// # Panics
     /// Where the gateway starts.
     pub async fn refusal(self) -> String {
-        self.try_start().await.err().expect("a configuration that is refused")
+        self.try_start().await.expect_err("a configuration that is refused")
     }
 
     async fn try_start(self) -> Result<TestGateway, String> {
@@ -150,7 +151,8 @@ fn link_components(plugins: &Path) {
     for folder in COMPONENTS.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)) {
         let entries = fs::read_dir(&folder).into_iter().flatten().map_while(Result::ok);
         let is_component = |path: &Path| path.extension().is_some_and(|extension| extension == "wasm");
-        let components: Vec<_> = entries.map(|entry| entry.path()).filter(|path| is_component(path)).collect();
+        let components: Vec<_> =
+            entries.map(|entry| entry.path()).filter(|path| is_component(path)).collect();
         assert!(!components.is_empty(), "no .wasm in {}: run `cargo xtask build-plugins`", folder.display());
         for component in components {
             let name = component.file_name().expect("a file");
@@ -192,8 +194,10 @@ impl TestGateway {
 
     /// Posts any JSON body with more header lines, each with its line end.
     pub async fn post(&self, headers: &str, body: &str) -> Response {
-        let headers = format!("content-type: application/json\r\ncontent-length: {}\r\n{headers}", body.len());
-        self.request(&format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}")).await
+        let headers =
+            format!("content-type: application/json\r\ncontent-length: {}\r\n{headers}", body.len());
+        self.request(&format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}"))
+            .await
     }
 
     /// Sends any bytes and waits for the head of the answer.

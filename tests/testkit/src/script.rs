@@ -59,7 +59,8 @@ pub(crate) enum After {
 impl Script {
     /// An answer with this status and type, whose body follows.
     pub fn new(status: u16, content_type: &str) -> Self {
-        let head = format!("HTTP/1.1 {status} -\r\ntransfer-encoding: chunked\r\ncontent-type: {content_type}\r\n");
+        let head =
+            format!("HTTP/1.1 {status} -\r\ntransfer-encoding: chunked\r\ncontent-type: {content_type}\r\n");
         Self { head: Some(head), steps: Vec::new() }
     }
 

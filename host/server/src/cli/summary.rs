@@ -20,7 +20,10 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
-        line(&mut text, format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)));
+        line(
+            &mut text,
+            format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)),
+        );
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
     }

@@ -81,11 +81,6 @@ impl Buffer {
         }
     }
 
-    /// Forgets everything that is held.
-    pub(crate) fn clear(&mut self) {
-        self.release_all();
-    }
-
     fn at(&self, offset: u32) -> Option<usize> {
         let at = offset.checked_sub(self.start)? as usize;
         self.text.is_char_boundary(at).then_some(at)
@@ -101,13 +96,17 @@ impl Buffer {
         let broken = |what: String| Err(Fault::new(FaultKind::Contract, format!("lane {lane}: {what}")));
         let (start, end) = (self.start, self.end());
         if self.at(release_end).is_none() {
-            return broken(format!("hold at {release_end}, which is not a character boundary of {start}..{end}"));
+            return broken(format!(
+                "hold at {release_end}, which is not a character boundary of {start}..{end}"
+            ));
         }
         let mut before = start;
         for edit in edits {
             let (from, to) = (edit.start, edit.end);
             if from > to || from < before || to > release_end {
-                return broken(format!("edit {from}..{to} is not sorted, overlaps, or is not within {before}..{release_end}"));
+                return broken(format!(
+                    "edit {from}..{to} is not sorted, overlaps, or is not within {before}..{release_end}"
+                ));
             }
             if self.at(from).is_none() || self.at(to).is_none() {
                 return broken(format!("edit {from}..{to} is not on character boundaries"));
@@ -152,7 +151,10 @@ impl<'a> Cut<'a> {
         let to = (offset - self.buffer.start) as usize;
         self.consume(to - self.taken, |_| {});
         self.out.text.push_str(text);
-        extend(&mut self.out.segments, Segment { length: text.len(), source_end: self.source, changed: true });
+        extend(
+            &mut self.out.segments,
+            Segment { length: text.len(), source_end: self.source, changed: true },
+        );
     }
 
     /// Goes on by `length` bytes of text, naming the parts of segments on the way.

@@ -69,7 +69,9 @@ impl ActiveLink {
 
     fn stopped_request(&self, stop: Stop) -> Result<Processed, ExchangeError> {
         match stop {
-            Stop::Reject(rejection) => Err(ExchangeError::Rejected { plugin: self.name().to_owned(), rejection }),
+            Stop::Reject(rejection) => {
+                Err(ExchangeError::Rejected { plugin: self.name().to_owned(), rejection })
+            }
             Stop::Respond(text) => Ok(Processed::Respond(text)),
             Stop::Block(reason) => {
                 tracing::info!(plugin = self.name(), reason = printable(&reason), "request blocked");

@@ -74,6 +74,9 @@ impl ResponseChain {
     /// [`ExchangeError::Plugin`] where a `fail_closed` link failed, [`ExchangeError::Rejected`] where one
     /// rejects. The chain must not be used afterwards.
     ///
+    /// # Invariants
+    /// After a stop nothing is pushed any more; what the links hold is dropped with them.
+    ///
     /// # Cancellation
     /// After a dropped call the chain must not be used.
     pub(crate) async fn push(
@@ -91,10 +94,14 @@ impl ResponseChain {
             if let Some(stop) = link.push(&mut flow).await? {
                 let kind = link.active.stopped(&stop)?;
                 if let Stop::Respond(text) = &stop {
-                    let missing = unfinished().into_iter().filter(|choice| !has_text_lane(&self.open, *choice));
-                    let missing: Vec<Lane> = missing.zip(self.unused..).map(|(choice, id)| text_lane(id, choice)).collect();
-                    flow.opened.extend(missing.iter().cloned());
-                    self.open.extend(missing);
+                    for choice in unfinished() {
+                        if !has_text_lane(&self.open, choice) {
+                            let lane = text_lane(self.unused, choice);
+                            self.unused += 1;
+                            flow.opened.push(lane.clone());
+                            self.open.push(lane);
+                        }
+                    }
                     for lane in self.open.iter().filter(|lane| lane.channel == Channel::Text) {
                         flow.text(lane.id).push_inserted(text);
                     }
@@ -105,9 +112,6 @@ impl ResponseChain {
             }
         }
         self.open.retain(|lane| !is_closed(&flow, lane.id));
-        if stopped.is_some() {
-            self.links.iter_mut().flat_map(|link| &mut link.buffers).for_each(Buffer::clear);
-        }
         Ok((flow, stopped))
     }
 
@@ -224,7 +228,9 @@ impl ModifierLink {
             let edits: Vec<&Edit> = outcome.edits.iter().filter(|edit| edit.lane == lane).collect();
             let mut holds = outcome.holds.iter().filter(|hold| hold.lane == lane).map(|hold| hold.start);
             let hold = holds.next();
-            if holds.next().is_some() || (hold.is_some() && is_closed(flow, lane)) {
+            // With a stop, what is held is dropped, so a lane that ends may be held too.
+            let too_late = hold.is_some() && is_closed(flow, lane) && outcome.stop.is_none();
+            if holds.next().is_some() || too_late {
                 return Err(broken(format!("lane {lane}: a second hold, or one on a lane that is closed")));
             }
             buffer.check(&edits, hold)?;
@@ -279,7 +285,7 @@ impl ActiveLink {
 }
 
 fn text_lane(id: u32, choice: u32) -> Lane {
-    Lane { id, choice, part: 0, channel: Channel::Text, name: None }
+    Lane { id, choice, part: 0, channel: Channel::Text, name: None, pointer: None }
 }
 
 fn has_text_lane(open: &[Lane], choice: u32) -> bool {

@@ -163,7 +163,7 @@ pub fn error_message(error: &str) -> String {
     #[serde(untagged)]
     enum Shape {
         Text(String),
-        Nested { error: Box<Shape> },
+        Nested { error: Box<Self> },
         Object { message: String },
         Detail { detail: String },
     }

@@ -38,9 +38,11 @@ impl Request {
     /// [`ExchangeError::InvalidRequest`], naming the JSON path of the culprit.
     pub fn parse(body: &Bytes) -> Result<Self, ExchangeError> {
         let body = std::str::from_utf8(body).map_err(|_| invalid("", "the body is not UTF-8"))?.to_owned();
-        let fields: Object<'_> =
-            serde_json::from_str(&body).map_err(|error| invalid("", format!("the body is not a JSON object: {error}")))?;
-        let model_raw = fields.get("model").ok_or_else(|| invalid("model", "missing; name a model of `GET /v1/models`"))?;
+        let fields: Object<'_> = serde_json::from_str(&body)
+            .map_err(|error| invalid("", format!("the body is not a JSON object: {error}")))?;
+        let model_raw = fields
+            .get("model")
+            .ok_or_else(|| invalid("model", "missing; name a model of `GET /v1/models`"))?;
         let model: String = typed("model", model_raw, "a string")?;
         let streaming = optional(&fields, "stream", "true or false")?.unwrap_or(false);
         let include_usage = match fields.get("stream_options").filter(|raw| raw.get() != "null") {
@@ -50,7 +52,8 @@ impl Request {
             }
             None => false,
         };
-        let messages_raw = fields.get("messages").ok_or_else(|| invalid("messages", "missing; send a list of messages"))?;
+        let messages_raw =
+            fields.get("messages").ok_or_else(|| invalid("messages", "missing; send a list of messages"))?;
         let list: Vec<&RawValue> = nested("messages", messages_raw, "a list of messages")?;
         if list.is_empty() {
             return Err(invalid("messages", "empty; send at least one message"));
@@ -62,7 +65,16 @@ impl Request {
             .collect::<Result<Vec<_>, _>>()?;
         let model_place = json::place(&body, model_raw.get());
         let messages_place = json::place(&body, messages_raw.get());
-        Ok(Self { model, model_place, streaming, include_usage, messages, messages_place, changed: false, body })
+        Ok(Self {
+            model,
+            model_place,
+            streaming,
+            include_usage,
+            messages,
+            messages_place,
+            changed: false,
+            body,
+        })
     }
 
     /// The model that the client asks for.
@@ -122,7 +134,9 @@ impl Request {
                     }
                     let (message, part) = self.locate(*item)?;
                     if let Some(Some(message)) = messages.get_mut(message) {
-                        message.set_text(part, text).map_err(|()| broken(format!("item {item} has no text to set")))?;
+                        message
+                            .set_text(part, text)
+                            .map_err(|()| broken(format!("item {item} has no text to set")))?;
                     }
                 }
                 Change::DropMessage(index) => match messages.get_mut(*index as usize) {
@@ -216,11 +230,19 @@ fn typed<T: DeserializeOwned>(param: &str, raw: &RawValue, wanted: &str) -> Resu
     serde_json::from_str(raw.get()).map_err(|_| invalid(param, format!("must be {wanted}")))
 }
 
-fn nested<'a, T: serde::Deserialize<'a>>(param: &str, raw: &'a RawValue, wanted: &str) -> Result<T, ExchangeError> {
+fn nested<'a, T: serde::Deserialize<'a>>(
+    param: &str,
+    raw: &'a RawValue,
+    wanted: &str,
+) -> Result<T, ExchangeError> {
     serde_json::from_str(raw.get()).map_err(|error| invalid(param, format!("must be {wanted}: {error}")))
 }
 
-fn optional<T: DeserializeOwned>(fields: &Object<'_>, param: &str, wanted: &str) -> Result<Option<T>, ExchangeError> {
+fn optional<T: DeserializeOwned>(
+    fields: &Object<'_>,
+    param: &str,
+    wanted: &str,
+) -> Result<Option<T>, ExchangeError> {
     match fields.get(param) {
         Some(raw) if raw.get() != "null" => typed(param, raw, wanted).map(Some),
         _ => Ok(None),

@@ -1,7 +1,7 @@
 //! ⑥ An answer: from chunks to lanes, and from what links released back to frames.
 //!
 //! Each chunk is kept as it came until all its text has passed the links. Text that comes back says which
-//! stretch of the upstream's text it stands for ([`Segment`]), so it finds its chunk: a chunk whose text came
+//! stretch of the upstream's text it stands for (`Segment`), so it finds its chunk: a chunk whose text came
 //! back as it was leaves byte for byte; of another only the string literals are replaced. A chunk of which a
 //! part is held is sent in two: first as it is, without that part, then a small frame with the rest. Text
 //! without a chunk of its own (inserted behind the end) gets a small frame too.
@@ -81,7 +81,9 @@ impl Response {
         }
         self.read_chunk(Frame::new(block.raw, block.name, data), &chunk, false, flow)?;
         if self.queue.bytes() > QUEUED_MAX {
-            return Err(UpstreamError::Protocol(format!("more than {QUEUED_MAX} bytes of it wait for held text")));
+            return Err(UpstreamError::Protocol(format!(
+                "more than {QUEUED_MAX} bytes of it wait for held text"
+            )));
         }
         Ok(false)
     }
@@ -91,7 +93,8 @@ impl Response {
     /// # Errors
     /// As [`Chunk::parse`].
     pub(crate) fn read_whole(&mut self, body: &Bytes, flow: &mut Flow) -> Result<(), UpstreamError> {
-        let data = std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
+        let data =
+            std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
         let chunk = Chunk::parse(data)?;
         self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), &chunk, true, flow)?;
         for choice in chunk.choices.iter().filter(|choice| choice.finish.is_none()) {
@@ -151,7 +154,8 @@ impl Response {
 
     /// Ends a choice: its lanes are closed.
     fn finish(&mut self, choice: u32, reason: CloseReason, flow: &mut Flow) {
-        let Some(state) = self.choices.iter_mut().find(|state| state.index == choice && !state.finished) else {
+        let Some(state) = self.choices.iter_mut().find(|state| state.index == choice && !state.finished)
+        else {
             return;
         };
         state.finished = true;
@@ -172,7 +176,9 @@ impl Response {
             return Err(UpstreamError::Incomplete("it ended before its first chunk".to_owned()));
         }
         match self.choices.iter().find(|choice| !choice.finished) {
-            Some(choice) => Err(UpstreamError::Incomplete(format!("choice {} has no finish reason", choice.index))),
+            Some(choice) => {
+                Err(UpstreamError::Incomplete(format!("choice {} has no finish reason", choice.index)))
+            }
             None => Ok(()),
         }
     }
@@ -238,7 +244,8 @@ impl Response {
     /// The text that was released and not sent, by lane, and the usage frames. Nothing is queued afterwards.
     fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
         let orphans = self.assign(flow);
-        let (usage, frames): (Vec<Frame>, Vec<Frame>) = self.queue.drain().partition(|frame| frame.usage_only);
+        let (usage, frames): (Vec<Frame>, Vec<Frame>) =
+            self.queue.drain().partition(|frame| frame.usage_only);
         let parts = frames.into_iter().flat_map(|frame| frame.parts).map(|part| (part.lane, part.out));
         let texts = parts.chain(orphans).filter(|(_, text)| !text.is_empty()).collect();
         (texts, usage.into_iter().map(|frame| frame.raw).collect())
@@ -252,9 +259,11 @@ impl Response {
         };
         let (texts, _) = self.drain(flow);
         let choices = self.choices.iter().map(|choice| {
-            let mut message = Map::from_iter([("role".to_owned(), "assistant".into()), ("content".to_owned(), "".into())]);
+            let mut message =
+                Map::from_iter([("role".to_owned(), "assistant".into()), ("content".to_owned(), "".into())]);
             for (lane, text) in &texts {
-                if let Some(lane) = self.lanes.get(*lane as usize).filter(|lane| lane.choice == choice.index) {
+                if let Some(lane) = self.lanes.get(*lane as usize).filter(|lane| lane.choice == choice.index)
+                {
                     let before = message.get(lane.name()).and_then(Value::as_str).unwrap_or_default();
                     message.insert(lane.name().to_owned(), format!("{before}{text}").into());
                 }
@@ -274,12 +283,13 @@ impl ChoiceState {
 
 /// The lane of a field, opened if it is new.
 fn lane<'a>(lanes: &'a mut Vec<LaneState>, choice: u32, field: usize, flow: &mut Flow) -> &'a mut LaneState {
-    let at = lanes.iter().position(|lane| (lane.choice, lane.field) == (choice, field)).unwrap_or_else(|| {
-        let state = LaneState::new(u32::try_from(lanes.len()).unwrap_or(u32::MAX), choice, field);
-        flow.opened.push(state.lane());
-        lanes.push(state);
-        lanes.len() - 1
-    });
+    let at =
+        lanes.iter().position(|lane| (lane.choice, lane.field) == (choice, field)).unwrap_or_else(|| {
+            let state = LaneState::new(u32::try_from(lanes.len()).unwrap_or(u32::MAX), choice, field);
+            flow.opened.push(state.lane());
+            lanes.push(state);
+            lanes.len() - 1
+        });
     #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
     &mut lanes[at]
 }

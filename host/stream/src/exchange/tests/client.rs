@@ -82,8 +82,8 @@ impl Client {
     pub(super) fn finishes(&self) -> Vec<(u64, String)> {
         let chunks = self.chunks();
         let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
-        let finish = |choice: &Value| Some((choice["index"].as_u64()?, choice["finish_reason"].as_str()?.to_owned()));
+        let finish =
+            |choice: &Value| Some((choice["index"].as_u64()?, choice["finish_reason"].as_str()?.to_owned()));
         choices.filter_map(finish).collect()
     }
 }
-

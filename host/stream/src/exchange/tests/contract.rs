@@ -21,7 +21,10 @@ fn recording(log: Arc<Mutex<Vec<String>>>) -> Fake {
             }
             let mut seen = Vec::new();
             for piece in &batch.pieces {
-                assert!(!seen.contains(&piece.lane) && !piece.text.is_empty(), "one piece per lane, with text");
+                assert!(
+                    !seen.contains(&piece.lane) && !piece.text.is_empty(),
+                    "one piece per lane, with text"
+                );
                 seen.push(piece.lane);
                 let length = lanes.get_mut(&piece.lane).unwrap().as_mut().expect("nothing after the close");
                 assert_eq!(piece.offset as usize, *length, "no gaps");
@@ -45,15 +48,16 @@ fn links_are_shown_contiguous_lanes() {
         let plugins = [before, &[recording(Arc::clone(&log))]].concat();
         let client = read(&plugins, script);
         assert_eq!(client.end, Some(End::Complete));
-        let log = log.lock().unwrap().clone();
-        log
+        log.lock().unwrap().clone()
     };
     assert_eq!(seen(&[], answer(&["a", "", "é"])), ["open 0:Text", "a", "é", "Stop"]);
     assert_eq!(seen(&[masking(&["bc"], "")], answer(&["ab", "c", "d"])), ["open 0:Text", "a", "d", "Stop"]);
     assert_eq!(seen(&[holding()], answer(&["a", "b"])), ["open 0:Text", "ab", "Stop"]);
-    let halves = [delta("HALF").replace("HALF", "\\ud83d"), delta("HALF").replace("HALF", "\\ude00x"), finish()];
+    let halves =
+        [delta("HALF").replace("HALF", "\\ud83d"), delta("HALF").replace("HALF", "\\ude00x"), finish()];
     assert_eq!(seen(&[], Script::parts(halves)), ["open 0:Text", "😀x", "Stop"]);
-    let together = [delta("a"), delta("b"), frame(1, serde_json::json!({"refusal": "c"}), Some("length")), finish()];
+    let together =
+        [delta("a"), delta("b"), frame(1, &serde_json::json!({"refusal": "c"}), Some("length")), finish()];
     assert_eq!(
         seen(&[], Script::parts([together.concat()])),
         ["open 0:Text", "open 1:Refusal", "ab", "c", "Length", "Stop"]
@@ -70,7 +74,7 @@ fn reasons_are_told() {
         ("odd", CloseReason::Other),
     ] {
         let log = Arc::default();
-        let body = delta("a") + &frame(0, serde_json::json!({}), Some(reason));
+        let body = delta("a") + &frame(0, &serde_json::json!({}), Some(reason));
         read_body(&[recording(Arc::clone(&log))], &body);
         assert_eq!(log.lock().unwrap().last(), Some(&format!("{expected:?}")));
     }
@@ -105,14 +109,18 @@ fn answers_that_break_the_contract_are_faults() {
     ] {
         let body = delta("aéb") + if closes { finish() } else { String::new() }.as_str();
         let client = read_body(&[Fake::answering(Ok(outcome.clone()))], &body);
-        let Some(End::Failed(ExchangeError::Plugin { error: StageError::Fault(fault), .. })) = client.end else {
+        let Some(End::Failed(ExchangeError::Plugin { error: StageError::Fault(fault), .. })) = client.end
+        else {
             panic!("{outcome:?}: {:?}", client.end)
         };
         assert_eq!((fault.kind, client.frames.len()), (FaultKind::Contract, 0), "{outcome:?}");
     }
     // What was released is out of reach.
-    let late = Fake::answering(Ok(Outcome::default())).from_call(1, Ok(answer_of(vec![edit(0, 0, 1)], &[])));
-    assert!(matches!(read(&[late], answer(&["a", "b"])).end, Some(End::Failed(ExchangeError::Plugin { .. }))));
+    let late = Fake::answering(Ok(Outcome::default())).after(1, Ok(answer_of(vec![edit(0, 0, 1)], &[])));
+    assert!(matches!(
+        read(&[late], answer(&["a", "b"])).end,
+        Some(End::Failed(ExchangeError::Plugin { .. }))
+    ));
 }
 
 #[test]
@@ -123,7 +131,7 @@ fn what_is_right_at_the_edge_is_no_fault() {
         (answer_of(vec![edit(0, 1, 1)], &[(0, 1)]), "a*éb"),
         (answer_of(vec![], &[(0, 4)]), "aéb"),
     ] {
-        let plugin = Fake::answering(Ok(outcome)).from_call(1, Ok(Outcome::default()));
+        let plugin = Fake::answering(Ok(outcome)).after(1, Ok(Outcome::default()));
         let client = read(&[plugin], Script::parts([delta("aéb"), finish()]));
         assert_eq!((client.text().as_str(), client.end), (expected, Some(End::Complete)));
     }
@@ -131,7 +139,7 @@ fn what_is_right_at_the_edge_is_no_fault() {
 
 /// What the client has when a link that holds everything fails at its third call, with a mask behind it.
 fn check_failure(on_error: OnError, error: StageError, expected: Result<&str, ()>) {
-    let plugins = [holding().from_call(2, Err(error.clone())).on_error(on_error), masking(&["bc", "e"], "*")];
+    let plugins = [holding().after(2, Err(error.clone())).on_error(on_error), masking(&["bc", "e"], "*")];
     let client = read(&plugins, answer(&["a", "b", "c", "d", "e"]));
     match expected {
         Ok(text) => assert_eq!((client.text().as_str(), client.end), (text, Some(End::Complete))),
@@ -175,6 +183,15 @@ fn a_link_that_failed_open_is_out_and_one_that_is_skipped_is_not() {
         let client = read(&[failing(error).on_error(on_error)], answer(&["a", "b", "c"]));
         assert_eq!((client.text().as_str(), client.end), (expected, Some(End::Complete)));
     }
+}
+
+#[test]
+fn a_link_that_failed_open_leaves_no_lane_held() {
+    let of = |index: u32, text: &str| frame(index, &serde_json::json!({"content": text}), None);
+    let parts = [of(0, "a"), of(1, "b"), of(1, "c")];
+    let failing = holding().after(2, Err(failure())).on_error(OnError::FailOpen);
+    let client = read(&[failing], Script::parts(&parts).left_open());
+    assert_eq!((client.frames, client.end), (parts.to_vec(), None));
 }
 
 #[test]

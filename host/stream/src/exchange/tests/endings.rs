@@ -37,7 +37,7 @@ fn an_answer_that_breaks_off_never_looks_complete() {
     check("data: [DONE", incomplete);
     check("data: {\"choices\":[{\"ind", incomplete);
     check(delta("x").trim_end(), incomplete);
-    let other = frame(1, serde_json::json!({"content": "x"}), Some("stop"));
+    let other = frame(1, &serde_json::json!({"content": "x"}), Some("stop"));
     let client = read_body(&[], &(other + &delta("a") + DONE));
     assert!(incomplete(failure(&client)), "a choice without a finish reason");
     for nothing in ["", ": hi\n\n", "data: {\"choices\":[]}\n\n", DONE] {
@@ -67,8 +67,9 @@ fn what_cannot_be_read_fails_the_answer() {
     ] {
         check(rest, |error| matches!(error, UpstreamError::Protocol(_)));
     }
-    let many: Vec<_> = (0..1000).map(|index| serde_json::json!({"index": index, "delta": {"content": "x"}})).collect();
-    check(&frame_of(many.into()), |error| matches!(error, UpstreamError::Protocol(_)));
+    let many: Vec<_> =
+        (0..1000).map(|index| serde_json::json!({"index": index, "delta": {"content": "x"}})).collect();
+    check(&frame_of(&many.into()), |error| matches!(error, UpstreamError::Protocol(_)));
     let deep = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{}", "[".repeat(1 << 20));
     check(&(deep + "\n\n"), |error| matches!(error, UpstreamError::Protocol(_)));
 }
@@ -79,8 +80,9 @@ fn text_behind_its_finish_reason_fails_the_answer() {
     let client = read_body(&[], &after);
     assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
     assert_eq!(client.frames.len(), 4);
-    let one = serde_json::json!([{"index": 1, "delta": {"content": "y"}}, {"index": 0, "delta": {"content": "x"}}]);
-    let client = read_body(&[], &(delta("a") + &finish() + &frame_of(one)));
+    let one =
+        serde_json::json!([{"index": 1, "delta": {"content": "y"}}, {"index": 0, "delta": {"content": "x"}}]);
+    let client = read_body(&[], &(delta("a") + &finish() + &frame_of(&one)));
     assert_eq!(client.frames.len(), 2, "nothing leaves of a frame that is wrong");
 }
 
@@ -91,12 +93,15 @@ fn errors_of_the_upstream_are_told() {
     check("data: {\"error\":\"overloaded\",\"choices\":[]}\n\n", |error| *error == reported("overloaded"));
     check("event: error\ndata: {\"message\":\"overloaded\"}\n\n", |error| *error == reported("overloaded"));
     check("event: error\ndata: overloaded\n\n", |error| *error == reported("overloaded"));
-    check(&frame(0, serde_json::json!({"content": ""}), Some("error")), |error| {
+    check(&frame(0, &serde_json::json!({"content": ""}), Some("error")), |error| {
         matches!(error, UpstreamError::Reported(_))
     });
     let client = read_body(&[], error);
     assert_eq!((failure(&client), client.frames.len()), (&reported("overloaded"), 0));
-    assert_eq!(read_body(&[], &(delta("a") + "data: {\"error\":null,\"choices\":[]}\n\n" + &finish())).end, Some(End::Complete));
+    assert_eq!(
+        read_body(&[], &(delta("a") + "data: {\"error\":null,\"choices\":[]}\n\n" + &finish())).end,
+        Some(End::Complete)
+    );
 }
 
 #[test]
@@ -120,12 +125,21 @@ fn what_follows_the_marker_is_not_read() {
 
 #[test]
 fn a_link_that_fails_closed_lets_nothing_held_leave() {
-    let failing = holding().from_call(2, Err(StageError::Failed("no".into())));
+    let failing = holding().after(2, Err(StageError::Failed("no".into())));
     let client = read(&[failing.clone(), masking(&["x"], "*")], answer(&["a", "b", "c"]));
     assert_eq!(client.text(), "");
     assert!(matches!(client.end, Some(End::Failed(ExchangeError::Plugin { .. }))));
-    let client = read(&[masking(&["x"], "*"), failing.on_error(OnError::FailOpen)], answer(&["a", "b", "cx"]));
+    let client =
+        read(&[masking(&["x"], "*"), failing.on_error(OnError::FailOpen)], answer(&["a", "b", "cx"]));
     assert_eq!((client.text().as_str(), client.end), ("abc*", Some(End::Complete)));
+}
+
+#[test]
+fn what_waits_for_held_text_is_bounded() {
+    let long = format!("data: {{\"x\":\"{}\",{}", "x".repeat(1 << 20), &delta("s")["data: {".len()..]);
+    let client = read(&[holding()], Script::parts(std::iter::repeat_n(long, 65)));
+    assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
+    assert_eq!(client.frames.len(), 0);
 }
 
 #[test]
@@ -140,7 +154,12 @@ fn a_stream_that_is_dropped_or_has_ended_leaves_nothing_behind() {
     assert_eq!((Arc::strong_count(&plugin.guard), Arc::strong_count(&scene.upstream.guard)), (alone, 1));
     let mut stream = scene.stream().unwrap();
     while !matches!(stream.next().now_or_never().unwrap(), Some(StreamEvent::End(_))) {}
-    assert_eq!((Arc::strong_count(&plugin.guard), Arc::strong_count(&scene.upstream.guard)), (alone, 1), "at the end");
-    let unknown = scene.run(&serde_json::json!({"model": "none", "messages": [{"role": "user", "content": ""}]}));
+    assert_eq!(
+        (Arc::strong_count(&plugin.guard), Arc::strong_count(&scene.upstream.guard)),
+        (alone, 1),
+        "at the end"
+    );
+    let unknown =
+        scene.run(&serde_json::json!({"model": "none", "messages": [{"role": "user", "content": ""}]}));
     assert_eq!(unknown.unwrap_err(), ExchangeError::UnknownModel("none".into()));
 }

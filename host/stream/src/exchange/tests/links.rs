@@ -51,14 +51,14 @@ impl Fake {
         Self { fails: Some((stage, error)), ..Self::answering(Ok(Outcome::default())) }
     }
 
-    /// From the call at `call` (the first is 0) on, answers this.
-    pub(super) fn from_call(self, call: usize, answer: Result<Outcome, StageError>) -> Self {
+    /// Lets `calls` calls be, then answers this.
+    pub(super) fn after(self, calls: usize, answer: Result<Outcome, StageError>) -> Self {
         let make = Arc::clone(&self.make);
         let make = move || {
-            let (mut push, mut calls, answer) = (make(), 0, answer.clone());
+            let (mut push, mut called, answer) = (make(), 0, answer.clone());
             Box::new(move |batch: &Batch<'_>| {
-                calls += 1;
-                if calls > call { answer.clone() } else { push(batch) }
+                called += 1;
+                if called > calls { answer.clone() } else { push(batch) }
             }) as Push
         };
         Self { make: Arc::new(make), ..self }
@@ -191,7 +191,8 @@ fn scan(text: &str, words: &[String], whole: bool) -> (Vec<std::ops::Range<usize
         if !whole && words.iter().any(|word| word.len() > rest.len() && word.starts_with(rest)) {
             break;
         }
-        let found = words.iter().map(String::as_str).filter(|word| rest.starts_with(word)).map(str::len).max();
+        let found =
+            words.iter().map(String::as_str).filter(|word| rest.starts_with(word)).map(str::len).max();
         matches.extend(found.map(|length| at..at + length));
         at += found.unwrap_or(next.len_utf8());
     }
@@ -217,7 +218,10 @@ pub(super) fn appending(text: &'static str) -> Fake {
             }
             let answers = batch.closed.iter().filter(|(lane, _)| lanes[lane].0 == Channel::Text);
             let edit = |lane: u32, end: u32| Edit { lane, start: end, end, text: text.to_owned() };
-            Ok(Outcome { edits: answers.map(|(lane, _)| edit(*lane, lanes[lane].1)).collect(), ..Outcome::default() })
+            Ok(Outcome {
+                edits: answers.map(|(lane, _)| edit(*lane, lanes[lane].1)).collect(),
+                ..Outcome::default()
+            })
         }
     })
 }

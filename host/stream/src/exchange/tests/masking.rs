@@ -46,31 +46,35 @@ fn an_insertion_at_the_end_comes_before_the_finish() {
     check(&[holding(), appending("🙂")], &["a", "b"], &["a", "b🙂"]);
     check(&[appending("🙂"), holding()], &["a", "b"], &["a", "b🙂"]);
     check(&[appending("se"), masking(&["sec", "se"], "*")], &["a"], &["a", "*"]);
-    let client = read_body(&[appending("🙂")], &(frame(0, json!({"content": "a"}), Some("stop")) + DONE));
+    let client = read_body(&[appending("🙂")], &(frame(0, &json!({"content": "a"}), Some("stop")) + DONE));
     assert_eq!((client.text().as_str(), client.frames.len()), ("a🙂", 1));
 }
 
 #[test]
 fn a_frame_with_a_part_held_is_split() {
-    let frames = |client: &Client| client.chunks().iter().map(|chunk| chunk["choices"].clone()).collect::<Vec<_>>();
+    let frames =
+        |client: &Client| client.chunks().iter().map(|chunk| chunk["choices"].clone()).collect::<Vec<_>>();
     let client = read(&[masking(&["cd"], "*")], Script::parts([delta("abc"), delta("x"), finish()]));
-    assert_eq!(frames(&client)[..3], [
-        json!([{"index": 0, "delta": {"content": "ab"}, "finish_reason": null}]),
-        json!([{"index": 0, "delta": {"content": "c"}, "finish_reason": null}]),
-        json!([{"index": 0, "delta": {"content": "x"}, "finish_reason": null}]),
-    ]);
+    assert_eq!(
+        frames(&client)[..3],
+        [
+            json!([{"index": 0, "delta": {"content": "ab"}, "finish_reason": null}]),
+            json!([{"index": 0, "delta": {"content": "c"}, "finish_reason": null}]),
+            json!([{"index": 0, "delta": {"content": "x"}, "finish_reason": null}]),
+        ]
+    );
     assert_eq!(client.frames[2], delta("x"));
     assert_eq!(client.chunks()[1]["id"], "c1");
 }
 
 #[test]
 fn a_frame_of_two_choices_is_split_where_one_is_held() {
-    let both = |a: Value, b: Value| frame_of(json!([{"index": 0, "delta": a}, {"index": 1, "delta": b}]));
+    let both = |a: Value, b: Value| frame_of(&json!([{"index": 0, "delta": a}, {"index": 1, "delta": b}]));
     let parts = [
         both(json!({"content": "se"}), json!({"content": "x"})),
         both(json!({"content": "c"}), json!({"content": "y"})),
-        frame(1, json!({}), Some("stop")),
-        frame(0, json!({"content": "ret"}), Some("length")),
+        frame(1, &json!({}), Some("stop")),
+        frame(0, &json!({"content": "ret"}), Some("length")),
         usage(),
     ];
     let client = read(&[masking(&["secret"], "*")], Script::parts(parts.clone()));
@@ -84,16 +88,23 @@ fn a_frame_of_two_choices_is_split_where_one_is_held() {
 
 #[test]
 fn what_does_not_wait_leaves_a_frame_whose_text_is_held() {
-    let call = |delta: Value| frame(0, json!({"content": delta["content"], "tool_calls": [delta["call"]]}), None);
+    let call =
+        |delta: Value| frame(0, &json!({"content": delta["content"], "tool_calls": [delta["call"]]}), None);
     let parts = [
         call(json!({"content": "se", "call": {"index": 0, "id": "c"}})),
         call(json!({"call": {"index": 0, "function": {"arguments": "{}"}}})),
-        frame_of(json!([{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {}, "finish_reason": "stop"}])),
-        frame(0, json!({}), Some("tool_calls")),
+        frame_of(
+            &json!([{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {}, "finish_reason": "stop"}]),
+        ),
+        frame(0, &json!({}), Some("tool_calls")),
     ];
     let client = read(&[masking(&["secret"], "*")], Script::parts(parts));
-    let ids: Vec<Value> = client.chunks().iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].clone()).collect();
-    assert_eq!(ids[..2], [json!([{"index": 0, "id": "c"}]), json!([{"index": 0, "function": {"arguments": "{}"}}])]);
+    let ids: Vec<Value> =
+        client.chunks().iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].clone()).collect();
+    assert_eq!(
+        ids[..2],
+        [json!([{"index": 0, "id": "c"}]), json!([{"index": 0, "function": {"arguments": "{}"}}])]
+    );
     assert_eq!(client.finishes(), [(1, "stop".to_owned()), (0, "tool_calls".to_owned())]);
     assert_eq!((client.text().as_str(), client.end), ("sec", Some(End::Complete)));
 }
@@ -102,12 +113,13 @@ fn what_does_not_wait_leaves_a_frame_whose_text_is_held() {
 fn log_probabilities_do_not_tell_what_was_masked() {
     let part = |text: &str| {
         let token = json!({"content": [{"token": text, "bytes": text.as_bytes(), "top_logprobs": []}]});
-        frame_of(json!([{"index": 0, "delta": {"content": text}, "logprobs": token}]))
+        frame_of(&json!([{"index": 0, "delta": {"content": text}, "logprobs": token}]))
     };
     let parts = ["a", "b se", "cret", "c", "se"].map(part).into_iter().chain([finish()]);
     let client = read(&[masking(&["secret"], "*")], Script::parts(parts));
     assert_eq!(client.text(), "ab *cse");
-    let tokens = |chunk: &Value| chunk["choices"][0]["logprobs"]["content"][0]["token"].as_str().map(str::to_owned);
+    let tokens =
+        |chunk: &Value| chunk["choices"][0]["logprobs"]["content"][0]["token"].as_str().map(str::to_owned);
     let tokens: Vec<String> = client.chunks().iter().filter_map(tokens).collect();
     assert_eq!(tokens, ["a", "c", "se"]);
 }
@@ -115,7 +127,8 @@ fn log_probabilities_do_not_tell_what_was_masked() {
 #[test]
 fn surrogate_halves_are_joined() {
     let half = |escape: &str| delta("HALF").replace("HALF", escape);
-    let parts = [half("a\\ud83d"), half("\\ude00b"), half("\\ud83d"), half("\\ude00"), half("c\\ud83d"), finish()];
+    let parts =
+        [half("a\\ud83d"), half("\\ude00b"), half("\\ud83d"), half("\\ude00"), half("c\\ud83d"), finish()];
     let client = read(&[], Script::parts(&parts));
     assert_eq!((client.text().as_str(), client.end), ("a😀b😀c\u{fffd}", Some(End::Complete)));
     let client = read(&[masking(&["😀b", "c"], "*")], Script::parts(&parts));
@@ -126,7 +139,7 @@ fn surrogate_halves_are_joined() {
 
 #[test]
 fn what_a_frame_says_besides_its_text_stays_when_the_text_goes() {
-    let first = frame(0, json!({"role": "assistant", "content": "secret"}), None);
+    let first = frame(0, &json!({"role": "assistant", "content": "secret"}), None);
     let client = read_body(&[masking(&["secret"], "")], &(first + &finish()));
     assert_eq!(client.chunks()[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
     let odd = "data: {\"x\":1.50,\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"a\\/b\",\"content\":\"secret\"},\"y\":[ ]}]}\n\n";

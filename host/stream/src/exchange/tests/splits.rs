@@ -147,7 +147,7 @@ fn words() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn one_mask_is_exact(answer in answers(), words in words(), mask in prop::sample::select(vec!["*", "", "aé***"])) {
@@ -155,8 +155,17 @@ proptest! {
     }
 
     #[test]
-    fn each_link_sees_the_text_as_the_one_before_left_it(answer in answers(), first in words(), second in words()) {
-        let plugins = [masking(&first, "ab"), holding(), masking(&second, ""), appending("é"), masking(&first, "/")];
+    fn each_link_sees_the_text_as_the_one_before_left_it(
+        answer in answers(),
+        first in words(),
+        second in words(),
+        held_by in 0..10usize,
+    ) {
+        let mut plugins = vec![masking(&first, "ab"), masking(&second, ""), appending("é"), masking(&first, "/")];
+        // Where everything arrives at once, pieces are few; so mostly not.
+        if held_by <= plugins.len() {
+            plugins.insert(held_by, holding());
+        }
         answer.check(&plugins, |field, text| {
             let text = masked(&masked(text, &first, "ab", true), &second, "", true);
             masked(&(text + if field == "content" { "é" } else { "" }), &first, "/", true)

@@ -28,7 +28,8 @@ fn rejected() -> ExchangeError {
 
 /// Lets `calls` calls pass, then stops behind the text of the next.
 fn adding(calls: usize, stop: Stop) -> Fake {
-    Fake::answering(Ok(Outcome::default())).from_call(calls, Ok(Outcome { stop: Some(stop), ..Outcome::default() }))
+    Fake::answering(Ok(Outcome::default()))
+        .after(calls, Ok(Outcome { stop: Some(stop), ..Outcome::default() }))
 }
 
 /// Lets `calls` calls pass, then stops in the place of the text of the next.
@@ -57,7 +58,8 @@ fn check(client: &Client, text: &str, reason: &str) {
     assert_eq!((client.text().as_str(), &client.end), (text, &Some(End::Stopped)));
     assert_eq!(client.finishes(), [(0, reason.to_owned())]);
     let chunks = client.chunks();
-    let roles: Vec<_> = chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["role"] == "assistant").collect();
+    let roles: Vec<_> =
+        chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["role"] == "assistant").collect();
     assert_eq!((roles.len(), roles[0]), (1, &chunks[0]), "the first chunk has the role: {chunks:?}");
 }
 
@@ -71,7 +73,8 @@ fn a_processor_stops_before_the_model_is_asked() {
         assert_eq!(client.finishes(), [(0, reason.to_owned())]);
         assert!(scene.upstream.asked.lock().unwrap().is_empty());
         let body: Value = serde_json::from_str(&Scene::new(&[plugin], answer(&[])).whole().unwrap()).unwrap();
-        let expected = json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason});
+        let expected =
+            json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason});
         assert_eq!(body["choices"], json!([expected]));
     }
     let rejecting = [stop(Stop::Reject(rejection()))];
@@ -82,11 +85,15 @@ fn a_processor_stops_before_the_model_is_asked() {
 
 #[test]
 fn a_processor_chooses_the_model_or_fails() {
-    let route = |model: &str| Fake::deciding(Ok(Decision { route: Some(model.into()), ..Decision::default() }));
+    let route =
+        |model: &str| Fake::deciding(Ok(Decision { route: Some(model.into()), ..Decision::default() }));
     assert_eq!(read(&[route("other")], answer(&["a"])).text(), "a");
     let unknown = Scene::new(&[route("none")], answer(&[])).stream().unwrap_err();
     assert_eq!(unknown, ExchangeError::UnknownModel("none".into()));
-    assert_eq!(read(&[Fake::deciding(Err(failure())).on_error(OnError::FailOpen)], answer(&["a"])).text(), "a");
+    assert_eq!(
+        read(&[Fake::deciding(Err(failure())).on_error(OnError::FailOpen)], answer(&["a"])).text(),
+        "a"
+    );
     let failed = Scene::new(&[Fake::deciding(Err(failure()))], answer(&[])).stream().unwrap_err();
     assert_eq!(failed, ExchangeError::Plugin { plugin: "fake".into(), error: failure() });
 }
@@ -101,7 +108,7 @@ fn a_modifier_stops_at_its_first_call_or_later_at_any_chunking() {
     // One read: all of it is one batch.
     check(&read_body(&[stopping(0, respond())], &body.concat()), "no.", "stop");
     check(&read_body(&[stopping(0, block())], &body.concat()), "", "content_filter");
-    let role_and_text = frame(0, json!({"role": "assistant", "content": "a"}), Some("stop"));
+    let role_and_text = frame(0, &json!({"role": "assistant", "content": "a"}), Some("stop"));
     check(&read_body(&[stopping(0, block())], &role_and_text), "", "content_filter");
     check(&read_body(&[stopping(0, respond())], &role_and_text), "no.", "stop");
 }
@@ -125,6 +132,9 @@ fn edits_and_holds_count_before_the_stop() {
     for (stop, text, reason) in [(respond(), "a*cno.", "stop"), (block(), "a*c", "content_filter")] {
         let stopping = Fake::answering(Ok(outcome(stop)));
         check(&read(std::slice::from_ref(&stopping), answer(&["abcde", "f"])), text, reason);
+        // So too where the lane ends with the same batch: all of the answer in one read.
+        let body = [role(), delta("abcde"), finish(), DONE.to_owned()].concat();
+        check(&read_body(std::slice::from_ref(&stopping), &body), text, reason);
         // What links before it hold is dropped, what links behind it hold leaves through them.
         check(&read(&[masking(&["x"], ""), stopping.clone()], answer(&["abcdex", "f"])), text, reason);
         let masked = text.replace("cno", "_");
@@ -141,22 +151,28 @@ fn later_links_are_told_why_and_may_add() {
     check(&read(&plugins, answer(&["a", "b"])), "a!", "content_filter");
     let all = [adding(1, respond()), adding(1, Stop::Respond("yes.".into())), adding(1, block())];
     check(&read(&all, answer(&["a", "b"])), "abno.yes.", "content_filter");
-    let only_reasoning = [role(), frame(0, json!({"reasoning": "hm"}), None)];
-    check(&read(&[adding(0, respond()), adding(0, respond())], Script::parts(only_reasoning)), "no.no.", "stop");
+    let only_reasoning = [role(), frame(0, &json!({"reasoning": "hm"}), None)];
+    check(
+        &read(&[adding(0, respond()), adding(0, respond())], Script::parts(only_reasoning)),
+        "no.no.",
+        "stop",
+    );
 }
 
 #[test]
 fn every_unfinished_choice_ends() {
-    let of = |index: u32, text: &str| frame(index, json!({"content": text}), None);
-    let begun = [frame(0, json!({"role": "assistant"}), None), frame(1, json!({"role": "assistant"}), None)];
-    let text = |client: &Client, choice| client.texts().remove(&(choice, "content".to_owned())).unwrap_or_default();
+    let of = |index: u32, text: &str| frame(index, &json!({"content": text}), None);
+    let begun =
+        [frame(0, &json!({"role": "assistant"}), None), frame(1, &json!({"role": "assistant"}), None)];
+    let text =
+        |client: &Client, choice| client.texts().remove(&(choice, "content".to_owned())).unwrap_or_default();
     // Choice 1 has no text yet.
     let parts = [begun.concat(), of(0, "a"), of(0, "b")];
     let client = read(&[stopping(1, respond())], Script::parts(parts));
     assert_eq!((text(&client, 0).as_str(), text(&client, 1).as_str()), ("ano.", "no."));
     assert_eq!(client.finishes(), [(0, "stop".to_owned()), (1, "stop".to_owned())]);
     // Choice 0 has its finish reason.
-    let parts = [begun.concat(), of(0, "a"), frame(0, json!({}), Some("length")), of(1, "b")];
+    let parts = [begun.concat(), of(0, "a"), frame(0, &json!({}), Some("length")), of(1, "b")];
     for stop in [respond(), block()] {
         let client = read(&[stopping(2, stop)], Script::parts(&parts));
         assert_eq!(text(&client, 0), "a");
@@ -164,16 +180,18 @@ fn every_unfinished_choice_ends() {
         assert_eq!((client.finishes().len(), client.end), (2, Some(End::Stopped)));
     }
     // It has it in a frame of which another part is held.
-    let both = json!([{"index": 1, "delta": {"content": "xs"}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]);
+    let both =
+        json!([{"index": 1, "delta": {"content": "xs"}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]);
     let plugins = [masking(&["s!"], "*"), stopping(1, block())];
-    let client = read(&plugins, Script::parts([begun.concat(), frame_of(both), of(1, "y")]));
+    let client = read(&plugins, Script::parts([begun.concat(), frame_of(&both), of(1, "y")]));
     assert_eq!(client.finishes(), [(0, "stop".to_owned()), (1, "content_filter".to_owned())]);
 }
 
 #[test]
 fn a_stop_is_the_end_of_tool_calls_too_and_usage_is_kept() {
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}]});
-    let body = [role(), delta("a"), frame(0, call, None), frame(0, json!({}), Some("tool_calls")), usage()].concat();
+    let body = [role(), delta("a"), frame(0, &call, None), frame(0, &json!({}), Some("tool_calls")), usage()]
+        .concat();
     let client = read_body(&[stopping(0, block())], &body);
     check(&client, "", "content_filter");
     assert!(!client.body().contains("tool_calls"));

@@ -17,13 +17,15 @@ pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("nothing here waits")
 }
 
-
 /// What the upstream answers.
 #[derive(Clone)]
 pub(super) enum Script {
     Whole(String),
     /// Parts of a body; an open one never ends.
-    Stream { parts: Vec<Result<Bytes, UpstreamError>>, open: bool },
+    Stream {
+        parts: Vec<Result<Bytes, UpstreamError>>,
+        open: bool,
+    },
     Error(UpstreamError),
 }
 
@@ -55,7 +57,8 @@ impl Backend for Upstream {
             Script::Error(error) => Err(error),
             Script::Stream { parts, open } => {
                 let guard = Arc::clone(&self.guard);
-                let rest = if open { stream::pending().left_stream() } else { stream::empty().right_stream() };
+                let rest =
+                    if open { stream::pending().left_stream() } else { stream::empty().right_stream() };
                 let body = stream::iter(parts).chain(rest).inspect(move |_| {
                     let _alive = &guard;
                 });
@@ -79,7 +82,10 @@ pub(super) struct Scene {
 
 impl Routes for Scene {
     fn route(&self, model: &str) -> Option<Route> {
-        let route = || Route { pipeline: Arc::clone(&self.pipeline), backend: Arc::<Upstream>::clone(&self.upstream) };
+        let route = || Route {
+            pipeline: Arc::clone(&self.pipeline),
+            backend: Arc::<Upstream>::clone(&self.upstream),
+        };
         matches!(model, "m" | "other").then(route)
     }
 }
@@ -89,7 +95,10 @@ impl Scene {
         let places: Vec<usize> = (0..plugins.len()).collect();
         let plugins = plugins.iter().map(|plugin| Arc::new(plugin.clone()) as Arc<dyn Plugin>).collect();
         let pipeline = Arc::new(Pipeline { plugins, process: places.clone(), modify: places });
-        Self { pipeline, upstream: Arc::new(Upstream { script, guard: Arc::default(), asked: Mutex::default() }) }
+        Self {
+            pipeline,
+            upstream: Arc::new(Upstream { script, guard: Arc::default(), asked: Mutex::default() }),
+        }
     }
 
     pub(super) fn run(&self, body: &Value) -> Result<Reply, ExchangeError> {
@@ -97,7 +106,9 @@ impl Scene {
     }
 
     pub(super) fn stream(&self) -> Result<ResponseStream, ExchangeError> {
-        match self.run(&json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}))? {
+        match self
+            .run(&json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}))?
+        {
             Reply::Stream(stream) => Ok(stream),
             Reply::Whole(_) => panic!("a stream was asked for"),
         }
@@ -128,29 +139,30 @@ pub(super) fn whole(plugins: &[Fake], body: &str) -> Result<String, ExchangeErro
 pub(super) const DONE: &str = "data: [DONE]\n\n";
 
 /// An event with one choice.
-pub(super) fn frame(index: u32, delta: Value, finish: Option<&str>) -> String {
-    frame_of(json!([{ "index": index, "delta": delta, "finish_reason": finish }]))
+pub(super) fn frame(index: u32, delta: &Value, finish: Option<&str>) -> String {
+    frame_of(&json!([{ "index": index, "delta": delta, "finish_reason": finish }]))
 }
 
-pub(super) fn frame_of(choices: Value) -> String {
+pub(super) fn frame_of(choices: &Value) -> String {
     let chunk = json!({ "id": "c1", "created": 1, "model": "up", "object": "chat.completion.chunk", "choices": choices });
     format!("data: {chunk}\n\n")
 }
 
 pub(super) fn delta(text: &str) -> String {
-    frame(0, json!({ "content": text }), None)
+    frame(0, &json!({ "content": text }), None)
 }
 
 pub(super) fn role() -> String {
-    frame(0, json!({ "role": "assistant", "content": "" }), None)
+    frame(0, &json!({ "role": "assistant", "content": "" }), None)
 }
 
 pub(super) fn finish() -> String {
-    frame(0, json!({}), Some("stop"))
+    frame(0, &json!({}), Some("stop"))
 }
 
 pub(super) fn usage() -> String {
-    "data: {\"id\":\"c1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n".to_owned()
+    "data: {\"id\":\"c1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n"
+        .to_owned()
 }
 
 /// A stream of these deltas, as parts: role, deltas, finish, usage, end.

@@ -22,18 +22,24 @@ fn streams() -> Vec<String> {
     );
     let calls = [
         role(),
-        frame(0, json!({"content": "let me look"}), None),
-        frame(0, json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]}), None),
-        frame(0, json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"a\":1}"}}]}), None),
-        frame(0, json!({}), Some("tool_calls")),
+        frame(0, &json!({"content": "let me look"}), None),
+        frame(
+            0,
+            &json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]}),
+            None,
+        ),
+        frame(0, &json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"a\":1}"}}]}), None),
+        frame(0, &json!({}), Some("tool_calls")),
     ];
     let choices = [
-        frame(1, json!({"role": "assistant", "content": ""}), None),
-        frame(0, json!({"role": "assistant", "reasoning_content": "hm"}), None),
-        frame_of(json!([{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"refusal": "no", "content": "b"}}])),
-        frame(1, json!({"content": "c"}), Some("stop")),
-        frame(0, json!({"content": null}), Some("")),
-        frame(0, json!({}), Some("content_filter")),
+        frame(1, &json!({"role": "assistant", "content": ""}), None),
+        frame(0, &json!({"role": "assistant", "reasoning_content": "hm"}), None),
+        frame_of(
+            &json!([{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"refusal": "no", "content": "b"}}]),
+        ),
+        frame(1, &json!({"content": "c"}), Some("stop")),
+        frame(0, &json!({"content": null}), Some("")),
+        frame(0, &json!({}), Some("content_filter")),
         usage(),
     ];
     vec![odd.to_owned(), calls.concat(), choices.concat()]
@@ -41,7 +47,8 @@ fn streams() -> Vec<String> {
 
 fn check(plugins: &[Fake], stream: &str, parts: Vec<&[u8]>) {
     let client = read(plugins, Script::parts(parts));
-    let left_out = stream.strip_prefix(&client.body()).unwrap_or_else(|| panic!("{}\n{stream}", client.body()));
+    let left_out =
+        stream.strip_prefix(&client.body()).unwrap_or_else(|| panic!("{}\n{stream}", client.body()));
     // Of the blank lines around the terminal marker some may go with it.
     assert!(left_out.replace("data: [DONE]", "").trim().is_empty(), "{left_out}");
     assert_eq!(client.end, Some(End::Complete));

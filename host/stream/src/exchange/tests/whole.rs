@@ -20,7 +20,9 @@ fn message(plugins: &[Fake], before: &Value) -> Value {
 #[test]
 fn an_untouched_answer_leaves_byte_for_byte() {
     let odd = "{ \"choices\":[ {\"message\":{\"content\":\"a\\/b\\ud83d\\ude00 \\ud83d\",\"x\":1.50},\"finish_reason\":null}],\n\"y\":1e400 }\n";
-    let calls = body(&json!({"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}));
+    let calls = body(
+        &json!({"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}),
+    );
     for body in [odd, &calls, "{\"choices\":[]}"] {
         for plugins in [vec![], vec![masking(&["secret"], "*"), appending("")], vec![holding()]] {
             assert_eq!(whole(&plugins, body).unwrap(), body);
@@ -47,7 +49,11 @@ fn a_lone_half_is_shown_as_a_replacement_character() {
     let text = |body: &str| body.replace("HALF", "\\ud83d");
     let answer = whole(&[appending("!")], &text(&body(&json!({"content": "HALF"})))).unwrap();
     assert!(answer.contains("\"content\":\"\u{fffd}!\""), "{answer}");
-    let deep = format!("{{\"x\":{}{},\"choices\":[{{\"message\":{{\"content\":\"\\ud83d\"}}}}]}}", "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        "{{\"x\":{}{},\"choices\":[{{\"message\":{{\"content\":\"\\ud83d\"}}}}]}}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
     let answer = whole(&[], &deep).unwrap();
     assert!(answer.contains("[[[") && answer.contains("choices"), "{answer}");
 }
@@ -63,7 +69,8 @@ fn a_stop_takes_the_place_of_the_whole_message() {
         (stop(Stop::Block(String::new())), "a *", "content_filter"),
     ] {
         let answer: Value =
-            serde_json::from_str(&whole(&[masking(&["secret"], "*"), stop], &body(&before)).unwrap()).unwrap();
+            serde_json::from_str(&whole(&[masking(&["secret"], "*"), stop], &body(&before)).unwrap())
+                .unwrap();
         let message = json!({"role": "assistant", "content": text});
         assert_eq!(answer["choices"], json!([{"index": 0, "message": message, "finish_reason": reason}]));
         assert_eq!((&answer["id"], &answer["usage"]), (&json!("c1"), &json!({"total_tokens": 3})));
@@ -76,7 +83,15 @@ fn what_is_no_answer_is_an_error() {
         ExchangeError::Upstream(error) => error,
         error => panic!("{error}"),
     };
-    for body in ["", "null", "[]", "{}", "{\"choices\":[{\"message\":{\"content\":[]}}]}", "{\"choices\":null}", "<html>"] {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{\"choices\":[{\"message\":{\"content\":[]}}]}",
+        "{\"choices\":null}",
+        "<html>",
+    ] {
         assert!(matches!(error(body), UpstreamError::Protocol(_)), "{body}");
     }
     let reported = error("{\"error\":{\"message\":\"no\"},\"choices\":[]}");

@@ -56,8 +56,9 @@ impl Message {
     pub(super) fn parse(index: usize, raw: &str) -> Result<Self, ExchangeError> {
         let at = format!("messages[{index}]");
         let fields = object(raw, &at)?;
-        let role = string(&fields, "role", &at)?
-            .ok_or_else(|| invalid(&format!("{at}.role"), "missing; write `user`, `system` or another role"))?;
+        let role = string(&fields, "role", &at)?.ok_or_else(|| {
+            invalid(&format!("{at}.role"), "missing; write `user`, `system` or another role")
+        })?;
         let result_of = if role == "tool" { string(&fields, "tool_call_id", &at)? } else { None };
         let mut message =
             Self { raw: raw.to_owned(), role, result_of, calls: Vec::new(), parts: Vec::new(), list: None };
@@ -94,8 +95,9 @@ impl Message {
         for (element, value) in elements.into_iter().enumerate() {
             let at = format!("{at}[{element}]");
             let fields = object(value.get(), &at)?;
-            let kind = string(&fields, "type", &at)?
-                .ok_or_else(|| invalid(&format!("{at}.type"), "missing; write `text` or another kind of part"))?;
+            let kind = string(&fields, "type", &at)?.ok_or_else(|| {
+                invalid(&format!("{at}.type"), "missing; write `text` or another kind of part")
+            })?;
             if matches!(kind.as_str(), "text" | "refusal") {
                 let literal = fields
                     .get(&kind)
@@ -132,13 +134,13 @@ impl Message {
         let literal = json::place(raw, arguments.get());
         let text = unquote(arguments);
         let Some(values) = json::string_values(&text) else {
-            let body = Body::ToolArgument { call: id, pointer: String::new(), text };
+            let body = Body::ToolArgument { call: id, pointer: None, text };
             self.push(body, Place::Argument { literal, within: None });
             return Ok(());
         };
         for (pointer, within) in values {
             let value = json::text(text.get(within.clone()).unwrap_or_default()).into_owned();
-            let body = Body::ToolArgument { call: id.clone(), pointer, text: value };
+            let body = Body::ToolArgument { call: id.clone(), pointer: Some(pointer), text: value };
             self.push(body, Place::Argument { literal: literal.clone(), within: Some(within) });
         }
         Ok(())
@@ -164,7 +166,8 @@ impl Message {
     pub(super) fn set_text(&mut self, index: usize, new: &str) -> Result<(), ()> {
         let removed: Vec<bool> = self.parts.iter().map(|part| self.is_removed(part)).collect();
         let part = self.parts.iter_mut().zip(removed).filter(|(_, removed)| !removed).nth(index).ok_or(())?.0;
-        let (Body::Text(text) | Body::ToolArgument { text, .. } | Body::ToolResult { text, .. }) = &mut part.body
+        let (Body::Text(text) | Body::ToolArgument { text, .. } | Body::ToolResult { text, .. }) =
+            &mut part.body
         else {
             return Err(());
         };
@@ -193,15 +196,20 @@ impl Message {
             return Cow::Borrowed(&self.raw);
         }
         let mut splices = self.argument_splices();
-        let mut elements: Vec<Splices<'_>> = vec![Vec::new(); self.list.as_ref().map_or(0, |(_, places)| places.len())];
+        let mut elements: Vec<Splices<'_>> =
+            vec![Vec::new(); self.list.as_ref().map_or(0, |(_, places)| places.len())];
         let mut removed = vec![false; elements.len()];
         for part in self.parts.iter().filter(|part| part.changed) {
             let text = part.body.text().unwrap_or_default();
             match &part.place {
-                Place::Content(place) if self.is_removed(part) => splices.push((place.clone(), Cow::Borrowed("null"))),
+                Place::Content(place) if self.is_removed(part) => {
+                    splices.push((place.clone(), Cow::Borrowed("null")))
+                }
                 Place::Content(place) => splices.push((place.clone(), Cow::Owned(json::quote(text)))),
                 Place::Element { element, literal } => {
-                    if let (Some(splices), Some(removed)) = (elements.get_mut(*element), removed.get_mut(*element)) {
+                    if let (Some(splices), Some(removed)) =
+                        (elements.get_mut(*element), removed.get_mut(*element))
+                    {
                         splices.push((literal.clone(), Cow::Owned(json::quote(text))));
                         *removed = self.is_removed(part);
                     }
@@ -217,12 +225,19 @@ impl Message {
     }
 
     /// The content list without the elements that are removed; `null` where none is left.
-    fn list_splice<'a>(&'a self, splices: Vec<Splices<'a>>, removed: &[bool]) -> Option<(Range<usize>, Cow<'a, str>)> {
-        let (place, places) = self.list.as_ref().filter(|_| splices.iter().any(|splices| !splices.is_empty()))?;
+    fn list_splice<'a>(
+        &'a self,
+        splices: Vec<Splices<'a>>,
+        removed: &[bool],
+    ) -> Option<(Range<usize>, Cow<'a, str>)> {
+        let (place, places) =
+            self.list.as_ref().filter(|_| splices.iter().any(|splices| !splices.is_empty()))?;
         let kept = places.iter().zip(splices).zip(removed).filter(|(_, removed)| !**removed);
         let elements: Vec<String> = kept
             .map(|((place, splices), _)| {
-                let moved = splices.into_iter().map(|(at, text)| (at.start - place.start..at.end - place.start, text));
+                let moved = splices
+                    .into_iter()
+                    .map(|(at, text)| (at.start - place.start..at.end - place.start, text));
                 json::splice(self.raw.get(place.clone()).unwrap_or_default(), moved)
             })
             .collect();
@@ -251,7 +266,10 @@ impl Message {
     }
 
     /// The changed values in one literal of arguments.
-    fn values_of<'a>(&'a self, arguments: &'a Range<usize>) -> impl Iterator<Item = (Range<usize>, Cow<'a, str>)> {
+    fn values_of<'a>(
+        &'a self,
+        arguments: &'a Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, Cow<'a, str>)> {
         self.parts.iter().filter(|part| part.changed).filter_map(move |part| match &part.place {
             Place::Argument { literal, within: Some(within) } if literal == arguments => {
                 Some((within.clone(), Cow::Owned(json::quote(part.body.text().unwrap_or_default()))))

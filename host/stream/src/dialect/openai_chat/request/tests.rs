@@ -35,7 +35,8 @@ fn conversation() -> Value {
 
 #[test]
 fn an_unchanged_request_leaves_byte_for_byte() {
-    let body = r#"{ "model":"m", "x":1.50, "messages":[ {"role":"user","content":"a\/b"} ],"stream" : true }"#;
+    let body =
+        r#"{ "model":"m", "x":1.50, "messages":[ {"role":"user","content":"a\/b"} ],"stream" : true }"#;
     let request = Request::parse(&Bytes::from(body)).unwrap();
     assert!(request.streaming());
     assert_eq!(request.to_body("m"), body.as_bytes());
@@ -48,14 +49,17 @@ fn every_text_is_an_item() {
     let items = request.items();
     let seen: Vec<_> = items.iter().map(|item| (item.id, item.message, item.body.clone())).collect();
     let call = || "c1".to_owned();
-    assert_eq!(seen, [
-        (0, 0, Body::Text("be nice".into())),
-        (1, 1, Body::Text("look".into())),
-        (2, 1, Body::Opaque("image_url".into())),
-        (3, 2, Body::ToolCall { id: call(), name: "find".into() }),
-        (4, 2, Body::ToolArgument { call: call(), pointer: "/q".into(), text: "a\nb".into() }),
-        (5, 3, Body::ToolResult { call: call(), text: "found".into() }),
-    ]);
+    assert_eq!(
+        seen,
+        [
+            (0, 0, Body::Text("be nice".into())),
+            (1, 1, Body::Text("look".into())),
+            (2, 1, Body::Opaque("image_url".into())),
+            (3, 2, Body::ToolCall { id: call(), name: "find".into() }),
+            (4, 2, Body::ToolArgument { call: call(), pointer: Some("/q".into()), text: "a\nb".into() }),
+            (5, 3, Body::ToolResult { call: call(), text: "found".into() }),
+        ]
+    );
 }
 
 #[test]
@@ -85,7 +89,8 @@ fn messages_are_inserted_and_dropped() {
     let mut request = parse(&json!({"model": "m", "messages": conversation()}));
     let insert = |before, text: &str| Change::Insert { before, role: "user".into(), text: text.into() };
     request.apply(&[insert(4, "last"), Change::DropMessage(0), insert(1, "a"), insert(1, "b")]).unwrap();
-    let texts: Vec<_> = request.items().iter().filter_map(|item| item.body.text().map(str::to_owned)).collect();
+    let texts: Vec<_> =
+        request.items().iter().filter_map(|item| item.body.text().map(str::to_owned)).collect();
     assert_eq!(texts, ["a", "b", "look", "a\nb", "found", "last"]);
 }
 
@@ -136,10 +141,114 @@ fn errors_name_the_culprit() {
         (r#"{"model":"m","stream":"yes","messages":[]}"#, "`stream`: must be true or false"),
         (r#"{"model":"m","messages":[{"content":"x"}]}"#, "`messages[0].role`: missing"),
         (r#"{"model":"m","messages":[{"role":"user","content":7}]}"#, "`messages[0].content`: must be"),
-        (r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text"}]}]}"#, "`messages[0].content[0].text`"),
-        (r#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#, "`content` stands twice"),
+        (
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text"}]}]}"#,
+            "`messages[0].content[0].text`",
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#,
+            "`content` stands twice",
+        ),
         (r#"{"model":"m","model":"n","messages":[]}"#, "`model` stands twice"),
+        (
+            r#"{"model":"m","messages":[{"role":"user","content":{"type":"text","text":"x"}}]}"#,
+            "must be a list",
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":["user"],"content":"x"}]}"#,
+            "`messages[0].role`: must be a string",
+        ),
+        (r#"{"model":"m","messages":["hi"]}"#, "`messages[0]`: must be an object"),
+        (
+            r#"{"model":"m","stream_options":[],"messages":[{"role":"user"}]}"#,
+            "`stream_options`: must be an object",
+        ),
+        ("\u{feff}{}", "not a JSON object"),
+        (r#"{"model":"m","messages":[]} {}"#, "not a JSON object"),
     ] {
         assert!(error(body).contains(expected), "{body}: {}", error(body));
     }
+}
+
+fn user(message: &str) -> String {
+    format!(r#"{{"model":"m","messages":[{message}]}}"#)
+}
+
+#[test]
+fn no_text_hides_from_a_filter() {
+    let call = |call: &str| user(&format!(r#"{{"role":"assistant","tool_calls":[{call}]}}"#));
+    for (body, expected) in [
+        (user(r#"{"role":"user","content":"safe","\u0063ontent":"hidden"}"#), "`content` stands twice"),
+        (
+            user(r#"{"role":"user","content":[{"type":"text","text":"safe","text":"hidden"}]}"#),
+            "`text` stands twice",
+        ),
+        (
+            user(r#"{"role":"user","content":[{"type":"text","type":"x","text":"hidden"}]}"#),
+            "`type` stands twice",
+        ),
+        (user(r#"{"role":"user","content":[{"text":"hidden"}]}"#), "`messages[0].content[0].type`: missing"),
+        (user(r#"{"role":"user","content":[["hidden"]]}"#), "must be an object"),
+        (user(r#"{"role":"user","content":["hidden"]}"#), "must be an object"),
+        (call(r#"{"id":"c","function":{"name":"f","arguments":"{}","arguments":"hidden"}}"#), "stands twice"),
+        (call(r#"{"id":"c","function":{"name":"f"},"function":{"arguments":"hidden"}}"#), "stands twice"),
+        (
+            call(r#"{"id":"c","function":{"name":"f","arguments":{"a":"hidden"}}}"#),
+            "arguments`: must be a string",
+        ),
+        (call(r#"{"id":"c","function":{"name":"f"},"custom":{"input":"hidden"}}"#), "not both"),
+        (call(r#"{"id":"c","custom":{"input":["hidden"]}}"#), "input`: must be a string"),
+    ] {
+        assert!(error(&body).contains(expected), "{body}: {}", error(&body));
+    }
+    // Arguments that readers could take in two ways are one text.
+    let body = call(r#"{"id":"c","function":{"name":"f","arguments":"{\"a\":\"safe\",\"a\":\"hidden\"}"}}"#);
+    let items = Request::parse(&Bytes::from(body)).unwrap().items();
+    let text = r#"{"a":"safe","a":"hidden"}"#;
+    assert_eq!(items[1].body, Body::ToolArgument { call: "c".into(), pointer: None, text: text.into() });
+}
+
+#[test]
+fn odd_messages_pass_as_they_came() {
+    for message in [
+        r#"{"role":"assistant","content":null}"#,
+        r#"{"role":"user","content":[]}"#,
+        r#"{"role":"user","content":""}"#,
+        r#"{"role":"wizard","content":"x","x":123456789012345678901234567890}"#,
+        r#"{"role":"user","content":[{"type":"strange","text":"x"},{"type":"file","file":{"a":1,"a":2}}]}"#,
+        r#"{"role":"assistant","tool_calls":[{"id":null,"function":{"name":null,"arguments":null}}]}"#,
+        r#"{"role":"tool","content":"no call id"}"#,
+        r#"{"role":"user","content":"\ud83d"}"#,
+    ] {
+        let body = user(message);
+        let mut request = Request::parse(&Bytes::from(body.clone())).unwrap();
+        assert_eq!(request.to_body("m"), body.as_bytes());
+        request.items();
+        let added = Change::Insert { before: 0, role: "user".into(), text: "hi".into() };
+        request.apply(&[added]).unwrap();
+        let added = user(&format!(r#"{{"role":"user","content":"hi"}},{message}"#));
+        assert_eq!(request.to_body("m"), added.as_bytes());
+    }
+    let parts =
+        parse(&json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "strange"}]}]}));
+    assert_eq!(parts.items()[0].body, Body::Opaque("strange".into()));
+}
+
+#[test]
+fn nesting_of_any_depth_is_no_danger() {
+    let deep = "[".repeat(1 << 20) + &"]".repeat(1 << 20);
+    let body = format!(r#"{{"x":{deep},{}"#, &user(r#"{"role":"user","content":"x"}"#)[1..]);
+    assert_eq!(Request::parse(&Bytes::from(body.clone())).unwrap().to_body("m"), body.as_bytes());
+    let arguments = json!([{"id": "c", "function": {"name": "f", "arguments": deep}}]);
+    let request = parse(&json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": arguments}]}));
+    assert_eq!(request.items().len(), 2);
+    assert!(error(&user(&deep)).contains("must be an object"));
+}
+
+#[test]
+fn a_lone_half_is_shown_and_not_lost() {
+    let mut request = Request::parse(&Bytes::from(user(r#"{"role":"user","content":"a\ud83d"}"#))).unwrap();
+    assert_eq!(request.items()[0].body, Body::Text("a\u{fffd}".into()));
+    request.apply(&[set(0, "b")]).unwrap();
+    assert_eq!(messages(&request)[0]["content"], "b");
 }

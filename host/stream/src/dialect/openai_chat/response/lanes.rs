@@ -53,7 +53,7 @@ impl LaneState {
 
     pub(super) fn lane(&self) -> Lane {
         let channel = TEXT_FIELDS.get(self.field).map_or(Channel::Other, |(_, channel)| *channel);
-        Lane { id: self.id, choice: self.choice, part: 0, channel, name: None }
+        Lane { id: self.id, choice: self.choice, part: 0, channel, name: None, pointer: None }
     }
 
     /// The field's name.

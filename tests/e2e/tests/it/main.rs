@@ -1,0 +1,43 @@
+//! End-to-end tests, by behaviour. One binary, because linking takes longer than most of them.
+
+// Lets lints know that all of it is tests, helpers too.
+#![cfg(test)]
+
+mod faults;
+mod lifecycle;
+mod masking;
+mod plugins;
+mod program;
+mod requests;
+mod stops;
+mod streams;
+mod upstream_failures;
+
+use rust_proxy_testkit::{ScriptedUpstream, Setup};
+
+/// The limits are wide: these tests are not about them, and the machine may be busy.
+const WORDS: &str = "[plugins.sensitive-word]\nlimits = { cpu = '5s', wall = '20s' }\n\
+                     config = { words = ['secret', '密码'] }";
+
+/// A gateway that masks `secret` and `密码` in both directions.
+fn masking(upstream: &ScriptedUpstream) -> Setup {
+    Setup::new().upstream(upstream).plugins(&["sensitive-word"]).toml(WORDS)
+}
+
+/// The message of an error, as a status or as an event.
+fn message(body: &serde_json::Value) -> &str {
+    body.pointer("/error/message")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_else(|| panic!("no error: {body}"))
+}
+
+/// The one error of a stream's last event; asserts that nothing makes the stream look complete.
+fn last_error(events: &str) -> serde_json::Value {
+    assert!(!events.contains("[DONE]"), "looks complete: {events}");
+    let last = events.trim_end().rsplit("\n\n").next().and_then(|event| event.strip_prefix("data: "));
+    let error: serde_json::Value = serde_json::from_str(last.unwrap_or_default()).unwrap_or_default();
+    assert!(error.pointer("/error/message").is_some(), "no error at the end: {events}");
+    assert!(error.get("choices").is_some_and(serde_json::Value::is_string), "looks like a chunk: {error}");
+    assert_eq!(events.matches(r#""error""#).count(), 1, "{events}");
+    error
+}
