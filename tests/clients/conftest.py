@@ -21,7 +21,7 @@ PATIENCE = 60
 CONFIG = """
 [server]
 listen = "127.0.0.1:0"
-{keys}
+{server}
 [plugins]
 folder = "{plugins}"
 [plugins.sensitive-word]
@@ -129,9 +129,10 @@ def dev_api(logs):
 
 
 @contextmanager
-def serving(logs, name, keys, dev_api, model):
+def serving(logs, name, server, dev_api, model, more=""):
+    """The URL of a gateway; its log is `logs / name`. `server` and `more` are lines for its configuration."""
     config = logs / f"{name}.toml"
-    config.write_text(CONFIG.format(keys=keys, plugins=ROOT / "config/plugins"))
+    config.write_text(CONFIG.format(server=server, plugins=ROOT / "config/plugins") + more)
     variables = {
         "DEMO": f"{dev_api}/v1/",
         "SCRIPTED": f"http://127.0.0.1:{model.server_port}/v1/",

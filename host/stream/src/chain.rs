@@ -1,7 +1,7 @@
 //! ③⑥ Chains: a request passes processors, a response passes modifiers, each link seeing the text as the
 //! link before it left it.
 //!
-//! [`Pipeline`] is what the configuration describes; [`Links`] is a pipeline at work for one exchange. A link
+//! [`Pipeline`] is what the configuration describes; `Links` is a pipeline at work for one exchange. A link
 //! that failed with `fail_open` is out for the rest of the exchange, in both directions.
 
 use std::sync::Arc;

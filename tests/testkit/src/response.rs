@@ -73,6 +73,12 @@ impl Response {
         text(body)
     }
 
+    /// Reads the rest of the body, then waits until the connection is closed.
+    pub async fn closed(mut self) {
+        while within("a body", self.reader.part(&mut self.left)).await.is_ok_and(|part| part.is_some()) {}
+        within("the end of a connection", self.reader.closed()).await;
+    }
+
     /// The body as JSON.
     pub async fn json(self) -> Value {
         let body = self.body().await;

@@ -119,9 +119,10 @@ async fn a_body_that_is_too_large_is_413() {
     let response = gateway.ask(&"x".repeat(1024)).await;
     assert_eq!(response.status(), 413);
     assert!(message(&response.json().await).contains("server.body_max"));
-    let size = "400";
-    let chunk = format!("{size}\r\n{}\r\n", "x".repeat(1024));
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let announced = format!("{head}content-length: 1025\r\n\r\n");
+    assert_eq!(gateway.request(&announced).await.status(), 413, "before the body is sent");
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     let unannounced = format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
     assert_eq!(gateway.request(&unannounced).await.status(), 413);
     assert_eq!(gateway.ask("short").await.status(), 200);
