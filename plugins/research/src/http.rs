@@ -1,4 +1,4 @@
-//! [`Fetch`] over `wasi:http`.
+//! [`Fetch`] over `wasi:http`, and chance.
 
 use std::time::Instant;
 
@@ -124,4 +124,9 @@ fn failure(error: &ErrorCode) -> String {
         }
         error => format!("cannot be had: {error:?}"),
     }
+}
+
+/// A number that nobody can foresee: `std`'s own source of chance on WASI is not meant to be one.
+pub(crate) fn tag() -> u64 {
+    wasip2::random::random::get_random_u64()
 }

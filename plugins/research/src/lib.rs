@@ -19,8 +19,6 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, RandomState};
-
 use rust_proxy_sdk::{Body, Context, Decision, Description, Item, Plugin, Processor, parse_config};
 
 use crate::{
@@ -54,7 +52,7 @@ impl Processor for Research {
     fn process(&mut self, _: &Context, items: &[Item]) -> Result<Decision, String> {
         let Settings { user_agent, max_page_bytes, .. } = &self.settings;
         let mut http = http::Http { user_agent, max_bytes: *max_page_bytes };
-        Ok(research(&self.settings, items, &mut http, |line| {
+        Ok(research(&self.settings, items, &mut http, http::tag, |line| {
             #[expect(clippy::print_stderr, reason = "the host logs it")]
             {
                 eprintln!("{line}");
@@ -63,8 +61,14 @@ impl Processor for Research {
     }
 }
 
-/// What to change; `log` gets a line for each page that is missing.
-fn research<F: Fetch>(settings: &Settings, items: &[Item], fetch: &mut F, log: impl Fn(&str)) -> Decision {
+/// What to change; `tag` draws the tag of the marks, `log` gets a line for each page that is missing.
+fn research<F: Fetch>(
+    settings: &Settings,
+    items: &[Item],
+    fetch: &mut F,
+    tag: impl FnOnce() -> u64,
+    log: impl Fn(&str),
+) -> Decision {
     let mut decision = Decision::unchanged();
     let texts = latest_texts(items);
     let Some(&(first, own)) = texts.first() else { return decision };
@@ -96,7 +100,7 @@ fn research<F: Fetch>(settings: &Settings, items: &[Item], fetch: &mut F, log: i
     }
     if !read.is_empty() {
         // Drawn after the pages were read, so that none of them can have it.
-        let tag = RandomState::new().hash_one(0);
+        let tag = tag();
         let quotes = read.iter().map(|(url, text)| settings.template.quote(tag, url, text) + "\n\n");
         decision.set_text(first, quotes.collect::<String>() + own);
     }

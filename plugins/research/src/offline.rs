@@ -1,6 +1,10 @@
 //! In the place of `http` off WebAssembly: no page can be had.
 
-use std::{convert::Infallible, time::Instant};
+use std::{
+    convert::Infallible,
+    hash::{BuildHasher, RandomState},
+    time::Instant,
+};
 
 use url::Url;
 
@@ -29,4 +33,9 @@ impl Fetch for Http<'_> {
     ) -> Result<(Head, Vec<u8>), String> {
         match sent {}
     }
+}
+
+/// A number that is another each time.
+pub(crate) fn tag() -> u64 {
+    RandomState::new().hash_one(0)
 }

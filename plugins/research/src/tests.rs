@@ -65,7 +65,9 @@ fn text(id: u32, message: u32, role: &str, text: &str) -> Item {
 fn run(config: &str, web: &mut Web, items: &[Item]) -> (Decision, Vec<String>) {
     let plugin = Research::configure(config).unwrap();
     let log = RefCell::new(Vec::new());
-    let decision = research(&plugin.settings, items, web, |line| log.borrow_mut().push(line.to_owned()));
+    let decision = research(&plugin.settings, items, web, crate::http::tag, |line| {
+        log.borrow_mut().push(line.to_owned())
+    });
     (decision, log.into_inner())
 }
 
