@@ -19,6 +19,8 @@ pub mod glue;
 mod lanes;
 mod macros;
 mod plugin;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 pub use bindings::signer::SignRequest;
 pub use bindings::types;

@@ -3,106 +3,18 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rust_proxy_sdk::testing::{Host, context, cuts};
 use rust_proxy_sdk::types::{ToolArgument, ToolCall, ToolResult};
-use rust_proxy_sdk::{
-    Batch, Body, Change, Channel, CloseReason, Context, Finding, Item, Lane, Outcome, Piece, Plugin,
-    Processor, ResponseModifier, Session, Stop,
-};
+use rust_proxy_sdk::{Body, Change, Channel, Finding, Item, Plugin, Processor, ResponseModifier, Stop};
 
 use crate::SensitiveWord;
-
-fn context() -> Context {
-    Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat".to_owned(),
-        streaming: true,
-        metadata: Vec::new(),
-    }
-}
 
 fn plugin(config: &str) -> SensitiveWord {
     SensitiveWord::configure(config).unwrap()
 }
 
-/// A host for one response: what came, what of it left, and as what.
-struct Host<S> {
-    session: S,
-    /// Per lane: the text as it came, how far it was released, and what left instead.
-    lanes: BTreeMap<u32, (String, usize, String)>,
-    findings: Vec<Finding>,
-    stop: Option<Stop>,
-}
-
-impl<S: Session> Host<S> {
-    fn new(session: S) -> Self {
-        Self { session, lanes: BTreeMap::new(), findings: Vec::new(), stop: None }
-    }
-
-    fn push(&mut self, texts: &[(u32, &str)], closed: &[u32]) {
-        let mut batch = Batch { opened: Vec::new(), pieces: Vec::new(), closed: Vec::new() };
-        for (id, text) in texts {
-            if !self.lanes.contains_key(id) {
-                let channel = if *id == 0 { Channel::Text } else { Channel::ToolArgument };
-                batch.opened.push(Lane { id: *id, choice: 0, part: *id, channel, name: None, pointer: None });
-            }
-            let lane = self.lanes.entry(*id).or_default();
-            batch.pieces.push(Piece { lane: *id, offset: lane.0.len() as u32, text: (*text).to_owned() });
-            lane.0.push_str(text);
-        }
-        batch.closed.extend(closed.iter().map(|id| (*id, CloseReason::Stop)));
-        let outcome = self.session.push(&batch).unwrap();
-        self.apply(&batch, outcome);
-    }
-
-    fn apply(&mut self, batch: &Batch, outcome: Outcome) {
-        let closed: Vec<u32> = batch.closed.iter().map(|(id, _)| *id).collect();
-        let ids: Vec<u32> = batch.pieces.iter().map(|piece| piece.lane).chain(closed.clone()).collect();
-        assert!(outcome.edits.iter().all(|edit| ids.contains(&edit.lane)));
-        assert!(outcome.holds.iter().all(|hold| ids.contains(&hold.lane) && !closed.contains(&hold.lane)));
-        for (id, (text, released, left)) in &mut self.lanes {
-            if !ids.contains(id) {
-                continue;
-            }
-            let mut holds = outcome.holds.iter().filter(|hold| hold.lane == *id);
-            let until = holds.next().map_or(text.len(), |hold| hold.start as usize);
-            assert!(holds.next().is_none() && until >= *released, "hold at {until} after {released}");
-            for edit in outcome.edits.iter().filter(|edit| edit.lane == *id) {
-                let (start, end) = (edit.start as usize, edit.end as usize);
-                assert!(
-                    *released <= start && start <= end && end <= until,
-                    "{edit:?} in {released}..{until}"
-                );
-                left.push_str(&text[*released..start]);
-                left.push_str(&edit.text);
-                *released = end;
-            }
-            left.push_str(&text[*released..until]);
-            *released = until;
-        }
-        self.findings.extend(outcome.findings);
-        self.stop = self.stop.take().or(outcome.stop);
-    }
-
-    fn left(&self, lane: u32) -> &str {
-        &self.lanes[&lane].2
-    }
-}
-
 fn host(config: &str) -> Host<crate::session::Scan> {
     Host::new(plugin(config).open(&context()).unwrap())
-}
-
-/// All ways to cut a text in two and in three, and character by character.
-fn cuts(text: &str) -> Vec<Vec<&str>> {
-    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let mut cuts = vec![places.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()];
-    for (index, &first) in places.iter().enumerate() {
-        for &second in &places[index..] {
-            cuts.push(vec![&text[..first], &text[first..second], &text[second..]]);
-        }
-    }
-    cuts
 }
 
 const TEXT: &str = "My SeCret 密码is the secretary's; se密cret 密码密码 secre";
@@ -120,6 +32,7 @@ fn every_cut_of_an_answer_leaves_as_the_whole_would() {
         let config = format!("{{{words}{config}}}");
         for cut in cuts(TEXT) {
             let mut host = host(&config);
+            host.open(1, Channel::ToolArgument);
             for piece in &cut {
                 // A second lane, one character behind, must not disturb.
                 host.push(&[(0, piece), (1, "sec")], &[]);
