@@ -134,9 +134,12 @@ async fn open_link() -> Box<dyn Link> {
             cpu: Duration::from_millis(20),
             wall: Duration::from_millis(200),
             output: 1 << 20,
+            requests: 0,
+            fetch: 0,
         },
         on_error: OnError::FailClosed,
         ready: 1,
+        fetch: None,
     };
     let runtime = Runtime::new(RuntimeOptions { slots: 10 }).unwrap();
     let plugin = runtime.load(&bytes("config/plugins/sensitive-word.wasm"), settings).await.unwrap();
@@ -164,12 +167,12 @@ fn shape(c: &mut Criterion) {
     let guest = guest.rust_proxy_shapes_shapes();
     let mut group = c.benchmark_group("shape of push");
     let pieces = [Piece { lane: 0, offset: 0, text: TEXT }];
-    let batch = Batch { opened: &[], pieces: &pieces, closed: &[] };
+    let batch = || Batch { opened: &[], pieces: &pieces, closed: &[] };
     group.bench_function("lists", |b| {
-        b.iter(|| black_box(rt.block_on(guest.call_lists(&mut store, batch)).unwrap().unwrap()));
+        b.iter(|| black_box(rt.block_on(guest.call_lists(&mut store, batch())).unwrap().unwrap()));
     });
     group.bench_function("maybe", |b| {
-        b.iter(|| black_box(rt.block_on(guest.call_maybe(&mut store, batch)).unwrap().unwrap()));
+        b.iter(|| black_box(rt.block_on(guest.call_maybe(&mut store, batch())).unwrap().unwrap()));
     });
     group.bench_function("one", |b| {
         b.iter(|| black_box(rt.block_on(guest.call_one(&mut store, 0, 0, TEXT)).unwrap().unwrap()));
