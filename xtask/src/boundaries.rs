@@ -10,9 +10,10 @@ use crate::command::{cargo, output};
 const NO_IO: [&str; 5] = ["tokio", "wasmtime", "axum", "reqwest", "hyper"];
 
 /// A crate, and the only one under `host/` that may name it in its `Cargo.toml`.
-const NAMED_ONLY_BY: [(&str, &str); 6] = [
+const NAMED_ONLY_BY: [(&str, &str); 7] = [
     ("wasmtime", "rust-proxy-wasm"),
     ("wasmtime-wasi", "rust-proxy-wasm"),
+    ("wasmtime-wasi-http", "rust-proxy-wasm"),
     ("reqwest", "rust-proxy-upstream"),
     ("axum", "rust-proxy"),
     ("rust-proxy-wasm", "rust-proxy-core"),

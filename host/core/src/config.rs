@@ -17,6 +17,7 @@ use std::path::Path;
 
 mod environment;
 mod files;
+mod grant;
 mod json;
 mod models;
 mod pipelines;
@@ -33,6 +34,7 @@ mod units;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use files::read as read_file;
 pub use files::{FileSource, Folder};
+pub use grant::Granted;
 pub use models::{Model, Provider, Timeouts};
 pub use pipelines::Pipeline;
 pub use plugins::{Limits, OnError, Plugin};

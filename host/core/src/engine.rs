@@ -10,12 +10,13 @@ use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
+use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::upstream::{Backend, TokenProvider};
-use rust_proxy_upstream::{Client, EgressError, OpenAi, Router, StaticToken};
+use rust_proxy_upstream::{Client, EgressError, GuardedFetch, OpenAi, Router, StaticToken};
 use rust_proxy_wasm::{Component, Imports, LoadError, Roles, Runtime, RuntimeOptions, Settings};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Granted, Notice};
 use crate::deadline::limited;
 use crate::slots::Slots;
 
@@ -28,6 +29,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     routes: BTreeMap<String, Route>,
     plugins: Vec<PluginInfo>,
+    notices: Vec<Notice>,
     slots: Slots,
     exchange_max: Duration,
 }
@@ -62,6 +64,8 @@ enum StartProblem {
         "pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`"
     )]
     Role { pipeline: String, stage: &'static str, plugin: String, interface: &'static str },
+    #[error("plugins.{name}.grant: {error}")]
+    Fetch { name: String, error: EgressError },
     #[error("server.streams_max: {0}; lower it")]
     Runtime(LoadError),
     #[error("models.{model}.providers.{provider}: {error}")]
@@ -102,6 +106,7 @@ impl Engine {
         Ok(Self(Arc::new(Inner {
             routes,
             plugins: components.iter().map(info).collect(),
+            notices: notices(config, &components),
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
         })))
@@ -115,6 +120,11 @@ impl Engine {
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> &[PluginInfo] {
         &self.0.plugins
+    }
+
+    /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
+    pub fn notices(&self) -> &[Notice] {
+        &self.0.notices
     }
 
     /// Runs one chat exchange.
@@ -189,7 +199,14 @@ async fn load_plugins(config: &Config, problems: &mut Vec<StartProblem>) -> BTre
                 continue;
             }
         };
-        match runtime.load(&bytes, settings(plugin)).await {
+        let settings = match settings(plugin) {
+            Ok(settings) => settings,
+            Err(error) => {
+                problems.push(StartProblem::Fetch { name, error });
+                continue;
+            }
+        };
+        match runtime.load(&bytes, settings).await {
             Ok(component) => {
                 components.insert(name, component);
             }
@@ -199,14 +216,32 @@ async fn load_plugins(config: &Config, problems: &mut Vec<StartProblem>) -> BTre
     components
 }
 
-fn settings(plugin: &config::Plugin) -> Settings {
-    Settings {
+fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
+    let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
+    let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
+    Ok(Settings {
         name: plugin.name.clone(),
         config_json: plugin.config.to_string(),
         limits: plugin.limits,
         on_error: plugin.on_error,
         ready: plugin.ready,
+        fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
+    })
+}
+
+/// Those of the configuration, and the grants that their plugins do not use.
+fn notices(config: &Config, components: &BTreeMap<String, Component>) -> Vec<Notice> {
+    let mut notices = config.notices.clone();
+    for (name, plugin) in &config.plugins {
+        let uses_http = components.get(name).is_some_and(|component| !component.imports().granted.is_empty());
+        if let Some(granted) = &plugin.grant
+            && !uses_http
+        {
+            let message = "the plugin does not import wasi:http, so this does nothing".to_owned();
+            notices.push(Notice { place: granted.place.clone(), message });
+        }
     }
+    notices
 }
 
 /// A plugin stands only where it does something.

@@ -19,3 +19,4 @@ mod engine;
 mod slots;
 
 pub use engine::{Engine, PluginInfo, StartError};
+pub use rust_proxy_wasm::Imports;

@@ -118,9 +118,6 @@ fn load(file: &Path) -> Result<Config, Failure> {
 
 async fn serve_gateway(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
-    for notice in &config.notices {
-        tracing::warn!(%notice, "the configuration may not be meant like this");
-    }
     let gateway = Gateway::bind(&config).await.map_err(|error| match error {
         GatewayError::Bind { .. } => Failure::other(error.to_string()),
         _ => Failure::configuration(error.to_string()),

@@ -81,6 +81,9 @@ impl Gateway {
     /// Nothing stays behind.
     pub async fn bind(config: &Config) -> Result<Self, GatewayError> {
         let engine = Engine::start(config).await?;
+        for notice in engine.notices() {
+            tracing::warn!(%notice, "the configuration may not be meant like this");
+        }
         Self::open(&config.server, engine).await
     }
 

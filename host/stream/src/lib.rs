@@ -11,6 +11,7 @@ pub mod chain;
 pub mod dialect;
 pub mod error;
 pub mod exchange;
+pub mod fetch;
 pub mod item;
 mod json;
 pub mod lane;

@@ -49,22 +49,7 @@ impl Client {
     /// # Errors
     /// The reason, where TLS cannot be set up.
     pub fn new(timeouts: Timeouts) -> Result<Self, EgressError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(BuilderVerifierExt::with_platform_verifier)
-            .map_err(|error| EgressError(error.to_string()))?
-            .with_no_client_auth();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(timeouts.connect)
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .tcp_nodelay(true)
-            .user_agent(concat!("rust-proxy/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| EgressError(error.to_string()))?;
+        let http = build(builder(timeouts.connect)?)?;
         Ok(Self { http, timeouts })
     }
 
@@ -81,16 +66,56 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, UpstreamError> {
-        let started = Instant::now();
-        let total = started + self.timeouts.total;
-        let call = self.http.post(url).headers(headers).body(body).send();
-        let head = timeout_at(total.min(started + self.timeouts.first_byte), call).await;
-        match head {
-            Ok(Ok(response)) => Ok(Answer { response, idle: self.timeouts.idle, total }),
-            Ok(Err(error)) if error.is_timeout() => Err(UpstreamError::Timeout("connect")),
-            Ok(Err(error)) => Err(UpstreamError::Unreachable(causes(&error))),
-            Err(_) => Err(UpstreamError::Timeout("first_byte")),
-        }
+        let call = self.http.post(url).headers(headers).body(body);
+        send(call, self.timeouts).await.map_err(|error| match error {
+            SendError::Failed(error) => UpstreamError::Unreachable(causes(&error)),
+            SendError::Timeout(limit) => UpstreamError::Timeout(limit),
+        })
+    }
+}
+
+/// What every client of this host has in common.
+pub(crate) fn builder(connect: Duration) -> Result<reqwest::ClientBuilder, EgressError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(|error| EgressError(error.to_string()))?
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connect)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .tcp_nodelay(true)
+        .user_agent(concat!("rust-proxy/", env!("CARGO_PKG_VERSION"))))
+}
+
+pub(crate) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, EgressError> {
+    builder.build().map_err(|error| EgressError(error.to_string()))
+}
+
+/// Why there is no head of an answer.
+pub(crate) enum SendError {
+    Failed(reqwest::Error),
+    /// A time limit, by name.
+    Timeout(&'static str),
+}
+
+/// Sends a request and waits for the head of the answer.
+///
+/// # Cancellation
+/// Dropping the call closes the connection.
+pub(crate) async fn send(call: reqwest::RequestBuilder, timeouts: Timeouts) -> Result<Answer, SendError> {
+    let started = Instant::now();
+    let total = started + timeouts.total;
+    let head = timeout_at(total.min(started + timeouts.first_byte), call.send()).await;
+    match head {
+        Ok(Ok(response)) => Ok(Answer { response, idle: timeouts.idle, total }),
+        Ok(Err(error)) if error.is_timeout() => Err(SendError::Timeout("connect")),
+        Ok(Err(error)) => Err(SendError::Failed(error)),
+        Err(_) => Err(SendError::Timeout("first_byte")),
     }
 }
 
@@ -109,6 +134,10 @@ impl Answer {
     /// A header, if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
     }
 
     /// The next part of the body; `None` at its end.
@@ -152,7 +181,7 @@ impl Answer {
 }
 
 /// An error with its causes, without the URL: a setting may have put a key into it.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -1,12 +1,18 @@
-//! ④⑤ The side that talks to models: egress, credentials, backends and routing. The only crate that names
-//! reqwest.
+//! ④⑤ The side that talks to models: egress, credentials, backends and routing. And for plugins, the
+//! vetted way out. The only crate that names reqwest.
 
 mod egress;
+mod fetch;
+mod grant;
 mod openai;
 mod routing;
 mod token;
+mod vetting;
 
 pub use egress::{Client, EgressError, Timeouts};
+pub use fetch::GuardedFetch;
+pub use grant::{Grant, Target, TargetError};
 pub use openai::OpenAi;
 pub use routing::Router;
 pub use token::StaticToken;
+pub use vetting::not_public;

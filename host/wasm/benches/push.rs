@@ -190,9 +190,12 @@ async fn open_link() -> Box<dyn Link> {
             cpu: Duration::from_millis(20),
             wall: Duration::from_millis(200),
             output: 1 << 20,
+            requests: 0,
+            fetch: 0,
         },
         on_error: OnError::FailClosed,
         ready: 1,
+        fetch: None,
     };
     let sandbox = Sandbox::new(RuntimeOptions { slots: 10 }).unwrap();
     let plugin = sandbox.load(&bytes("config/plugins/sensitive-word.wasm"), settings).await.unwrap();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
 use tokio::sync::Notify;
 use wasmtime::Engine;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub on_error: OnError,
     /// How many configured instances are kept ready.
     pub ready: usize,
+    /// Its HTTP, if that is granted.
+    pub fetch: Option<Arc<dyn Fetch>>,
 }
 
 /// What a component exports of the contract.
@@ -48,9 +51,17 @@ pub enum LoadError {
     /// The file holds no WebAssembly component.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
-    /// It imports what this host does not give.
-    #[error("imports `{}`, which is not granted; this version grants no capability", .0.join("`, `"))]
+    /// It imports what this host does not have.
+    #[error("imports `{}`, which this version cannot grant", .0.join("`, `"))]
     Imports(Vec<String>),
+    /// It imports what it was not granted. The operator can grant it.
+    #[error("imports `{}`, which is not granted; write {line} if it may have that", .imports.join("`, `"))]
+    NotGranted {
+        /// The imports.
+        imports: Vec<String>,
+        /// The setting that would grant them.
+        line: String,
+    },
     /// It does not export what a plugin must export.
     #[error("not a plugin: {0}; build it against `wit/` of this version")]
     Exports(String),
@@ -75,6 +86,7 @@ pub struct Component {
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
+    pub(crate) fetch: Option<Arc<dyn Fetch>>,
     pub(crate) pre: InstancePre<Host>,
     pub(crate) lifecycle: lifecycle::GuestIndices,
     pub(crate) processor: Option<processor::GuestIndices>,
@@ -98,7 +110,7 @@ impl Component {
         settings: Settings,
     ) -> Result<Self, LoadError> {
         let component = compile(engine, bytes)?;
-        let imports = imports::classify(engine, &component).map_err(LoadError::Imports)?;
+        let imports = imports::classify(engine, &component, &settings)?;
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
         let pre = linker.instantiate_pre(&component).map_err(unfit)?;
         let prepared = Prepared {
@@ -113,6 +125,7 @@ impl Component {
                 .map_err(unfit)?,
             name: settings.name.into(),
             limits: settings.limits,
+            fetch: settings.fetch,
             config_json: settings.config_json,
             on_error: settings.on_error,
             pre,

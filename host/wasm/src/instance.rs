@@ -9,10 +9,12 @@ use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, Respo
 use wasmtime::component::{ResourceAny, ResourceTable};
 use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::{lifecycle, processor, response_modifier};
 use crate::component::Prepared;
 use crate::convert;
+use crate::http::Outgoing;
 use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent};
 use crate::log::GuestLog;
 
@@ -24,24 +26,40 @@ const RANDOM_MAX: u64 = 64 << 10;
 /// What the host keeps for one store.
 pub(crate) struct Host {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     table: ResourceTable,
     memory: MemoryLimiter,
     cpu: CpuMeter,
 }
 
 impl Host {
-    fn new(plugin: Arc<str>, limits: &Limits) -> Self {
-        let log = GuestLog::new(plugin);
+    fn new(prepared: &Prepared) -> Self {
+        let (plugin, limits) = (&prepared.name, prepared.limits);
+        let log = GuestLog::new(Arc::clone(plugin));
         let wasi = WasiCtx::builder().stdout(log.clone()).stderr(log).max_random_size(RANDOM_MAX).build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { wasi, table, memory: MemoryLimiter::new(limits.memory), cpu: CpuMeter::default() }
+        let outgoing = Outgoing::new(Arc::clone(plugin), prepared.fetch.clone(), limits);
+        let (memory, cpu) = (MemoryLimiter::new(limits.memory), CpuMeter::default());
+        Self { wasi, http: WasiHttpCtx::new(), outgoing, table, memory, cpu }
+    }
+
+    /// Ends what the guest has open, connections for one.
+    fn close(&mut self) {
+        self.table = ResourceTable::new();
     }
 }
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
@@ -72,7 +90,7 @@ impl Instance {
     /// Makes an instance that is not configured yet.
     pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
         let limits = prepared.limits;
-        let mut store = Store::new(prepared.pre.engine(), Host::new(Arc::clone(&prepared.name), &limits));
+        let mut store = Store::new(prepared.pre.engine(), Host::new(prepared));
         store.limiter(|host| &mut host.memory);
         // Counts what a guest passes to the host, its answers too.
         store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
@@ -133,14 +151,17 @@ impl Caller {
         }
         self.store.set_epoch_deadline(1);
         let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
-        match tokio::time::timeout(self.limits.wall, call).await {
+        let fault = match tokio::time::timeout(self.limits.wall, call).await {
             Ok(Ok(answer)) => {
                 self.broken = false;
-                Ok(answer)
+                return Ok(answer);
             }
-            Ok(Err(error)) => Err(self.fault(&error).into()),
-            Err(_) => Err(Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into()),
-        }
+            Ok(Err(error)) => self.fault(&error),
+            Err(_) => Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)),
+        };
+        // The guest is not called again, but what is left of it may live on until the exchange ends.
+        self.store.data_mut().close();
+        Err(fault.into())
     }
 
     fn fault(&self, error: &wasmtime::Error) -> Fault {

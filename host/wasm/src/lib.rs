@@ -9,6 +9,7 @@
 mod bindings;
 mod component;
 mod convert;
+mod http;
 mod imports;
 mod instance;
 mod limits;

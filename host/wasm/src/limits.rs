@@ -21,6 +21,10 @@ pub struct Limits {
     pub wall: Duration,
     /// Bytes of one answer.
     pub output: u64,
+    /// HTTP requests of one exchange, if HTTP is granted.
+    pub requests: u32,
+    /// Bytes of HTTP bodies in one exchange, both ways.
+    pub fetch: u64,
 }
 
 /// The most table elements of one instance, all tables together.

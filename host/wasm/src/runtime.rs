@@ -35,6 +35,8 @@ pub struct RuntimeOptions {
 pub struct Runtime {
     engine: Engine,
     linker: Arc<Linker<Host>>,
+    /// With `wasi:http`, for those to whom it is granted.
+    http_linker: Arc<Linker<Host>>,
 }
 
 impl Runtime {
@@ -47,7 +49,9 @@ impl Runtime {
             let engine = Engine::new(&config(options))?;
             let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-            Ok(Self { engine, linker: Arc::new(linker) })
+            let mut http_linker = linker.clone();
+            wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut http_linker)?;
+            Ok(Self { engine, linker: Arc::new(linker), http_linker: Arc::new(http_linker) })
         };
         let runtime = build().map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let engine = runtime.engine.weak();
@@ -68,7 +72,8 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`], which says what to change.
     pub async fn load(&self, bytes: &[u8], settings: Settings) -> Result<Component, LoadError> {
-        Component::load(&self.engine, &self.linker, bytes, settings).await
+        let linker = if settings.fetch.is_some() { &self.http_linker } else { &self.linker };
+        Component::load(&self.engine, linker, bytes, settings).await
     }
 }
 

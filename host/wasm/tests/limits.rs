@@ -19,6 +19,8 @@ const LIMITS: Limits = Limits {
     cpu: Duration::from_millis(50),
     wall: Duration::from_secs(20),
     output: 1 << 20,
+    requests: 20,
+    fetch: 8 << 20,
 };
 
 fn guest(path: &str) -> Vec<u8> {
@@ -28,7 +30,14 @@ fn guest(path: &str) -> Vec<u8> {
 
 fn settings(config_json: &str, limits: Limits) -> Settings {
     let name = "fault".to_owned();
-    Settings { name, config_json: config_json.to_owned(), limits, on_error: OnError::FailClosed, ready: 0 }
+    Settings {
+        name,
+        config_json: config_json.to_owned(),
+        limits,
+        on_error: OnError::FailClosed,
+        ready: 0,
+        fetch: None,
+    }
 }
 
 async fn load(config_json: &str, limits: Limits) -> Result<Component, LoadError> {
@@ -166,7 +175,11 @@ async fn what_is_not_a_plugin_is_refused_with_the_cure() {
         (wat::parse_str("(module)").unwrap(), "--target wasm32-wasip2"),
         (
             wat::parse_str(imports).unwrap(),
-            "imports `wasi:http/outgoing-handler@0.2.3`, which is not granted",
+            "which is not granted; write [plugins.fault] grant = { http = [\"https://HOST\"] }",
+        ),
+        (
+            wat::parse_str(imports.replace("http", "nn")).unwrap(),
+            "imports `wasi:nn/outgoing-handler@0.2.3`, which this",
         ),
         (wat::parse_str("(component)").unwrap(), "not a plugin"),
     ] {

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub use rust_proxy_stream::stage::OnError;
 pub use rust_proxy_wasm::Limits;
 
+use super::grant::{self, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
@@ -20,6 +21,12 @@ const MEMORY: u64 = 16 << 20;
 const CPU: Duration = Duration::from_millis(20);
 /// Ten times the CPU time, for a busy machine.
 const WALL: Duration = Duration::from_millis(200);
+/// For a plugin with HTTP: a page that is not there by then is not worth the reader's wait.
+const WALL_WITH_HTTP: Duration = Duration::from_secs(30);
+/// More pages than a question is worth, and few enough that nobody is flooded in a user's name.
+const REQUESTS: u64 = 20;
+/// Some pages with all that is in them; less than an upstream's answer may be.
+const FETCH: u64 = 8 << 20;
 /// More than a model writes in a whole answer.
 const OUTPUT: u64 = 1 << 20;
 /// Opening a stream takes an instance; the next ones are made off the request path.
@@ -41,6 +48,8 @@ pub struct Plugin {
     pub config_shown: Value,
     /// What it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub grant: Option<Granted>,
     /// What happens when it fails.
     pub on_error: OnError,
     /// Configured instances kept ready; with 0 each is made when it is needed.
@@ -54,6 +63,7 @@ impl fmt::Debug for Plugin {
             .field("file", &self.file)
             .field("config", &self.config_shown)
             .field("limits", &self.limits)
+            .field("grant", &self.grant)
             .field("on_error", &self.on_error)
             .field("ready", &self.ready)
             .finish_non_exhaustive()
@@ -116,11 +126,8 @@ fn find(plugin: Plugin, node: &Node<'_>, tables: &BTreeMap<String, Node<'_>>) ->
 fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
     let file = t.get("file").and_then(|node| node.text());
     let file = folder.join(file.map_or(format!("{name}.wasm"), |text| text.value));
-    t.refuse(
-        "grant",
-        "grants are not available in this version: a plugin reaches no network and no files",
-        "remove it; word lists and secrets reach a plugin through `config`",
-    );
+    let grant = t.get("grant").and_then(|node| grant::read(&node));
+    let wall = if grant.is_some() { WALL_WITH_HTTP } else { WALL };
     let Json { real: config, shown: config_shown } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let choices =
@@ -131,17 +138,20 @@ fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
         file,
         config,
         config_shown,
-        limits: t.section("limits", limits),
+        limits: t.section("limits", |t| limits(t, wall)),
+        grant,
         on_error: on_error.unwrap_or(OnError::FailClosed),
         ready: t.count("ready", 0..=10_000, READY) as usize,
     }
 }
 
-fn limits(t: &mut Table<'_>) -> Limits {
+fn limits(t: &mut Table<'_>, wall: Duration) -> Limits {
     Limits {
         memory: t.size("memory", MEMORY_RANGE, MEMORY),
         cpu: t.duration("cpu", CPU),
-        wall: t.duration("wall", WALL),
+        wall: t.duration("wall", wall),
         output: t.size("output", 1..=4 << 30, OUTPUT),
+        requests: u32::try_from(t.count("requests", 1..=10_000, REQUESTS)).unwrap_or(u32::MAX),
+        fetch: t.size("fetch", 1..=4 << 30, FETCH),
     }
 }

@@ -120,7 +120,9 @@ fn a_plugin_without_a_table_runs_with_the_defaults() {
     assert_eq!((plugin.limits.memory, plugin.limits.output), (16 << 20, 1 << 20));
     assert_eq!(plugin.limits.cpu, Duration::from_millis(20));
     assert_eq!(plugin.limits.wall, Duration::from_millis(200));
+    assert_eq!((plugin.limits.requests, plugin.limits.fetch), (20, 8 << 20));
     assert_eq!((plugin.on_error, plugin.ready), (OnError::FailClosed, 4));
+    assert_eq!(plugin.grant, None);
     assert_eq!(config.pipelines["a"].modify, ["mask"]);
     assert_eq!(config.models["m"].pipeline.as_deref(), Some("a"));
 }
@@ -188,6 +190,31 @@ fn other_machines_are_let_in_with_keys() {
     .server;
     assert_eq!(server.hosts, ["gateway.local", "[::2]"]);
     assert_eq!(server.origins, ["https://app.example.com:8443"]);
+}
+
+#[test]
+fn a_plugin_with_http_may_wait_longer() {
+    let config = |limits: &str| {
+        accept(&format!(
+            "{BASE}
+            [pipelines.a]
+            process = ['mask']
+            [plugins.mask]
+            grant = {{ http = ['https://*.Wikipedia.org', 'http://127.0.0.1:8787'], private = ['127.0.0.1:8787'] }}
+            {limits}"
+        ))
+    };
+    let plugin = &config("").plugins["mask"];
+    let granted = plugin.grant.as_ref().unwrap();
+    let targets: Vec<String> = granted.http.http.iter().map(ToString::to_string).collect();
+    assert_eq!(targets, ["https://*.wikipedia.org", "http://127.0.0.1:8787"]);
+    assert_eq!(granted.http.private, ["127.0.0.1:8787".parse().unwrap()]);
+    assert_eq!(granted.place.to_string(), "c.toml:11:21: plugins.mask.grant");
+    assert_eq!(plugin.limits.wall, Duration::from_secs(30));
+    assert_eq!(plugin.limits.cpu, Duration::from_millis(20));
+    let plugin = &config("limits = { wall = '5s', requests = 3, fetch = '1MiB' }").plugins["mask"];
+    assert_eq!(plugin.limits.wall, Duration::from_secs(5));
+    assert_eq!((plugin.limits.requests, plugin.limits.fetch), (3, 1 << 20));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use rust_proxy_core::config::{Config, Model, OnError, Plugin};
-use rust_proxy_core::{Engine, PluginInfo};
+use rust_proxy_core::config::{Config, Granted, Model, OnError, Plugin};
+use rust_proxy_core::{Engine, Imports, PluginInfo};
 
 use crate::text::one_line;
 
@@ -16,7 +16,7 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         describe(&mut text, config, model);
     }
     for PluginInfo { name, file, description, imports, .. } in engine.plugins() {
-        let Some(Plugin { config_shown, on_error, .. }) = config.plugins.get(name) else { continue };
+        let Some(Plugin { config_shown, grant, on_error, .. }) = config.plugins.get(name) else { continue };
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
@@ -24,10 +24,13 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
             &mut text,
             format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)),
         );
+        if let Some(granted) = grant {
+            line(&mut text, format_args!("  granted   {}", grants(granted, imports)));
+        }
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
     }
-    for notice in &config.notices {
+    for notice in engine.notices() {
         line(&mut text, format_args!("notice: {notice}"));
     }
     text
@@ -57,6 +60,15 @@ fn describe(text: &mut String, config: &Config, model: &Model) {
 
 fn names(packages: &[String]) -> String {
     if packages.is_empty() { "nothing".to_owned() } else { packages.join(", ") }
+}
+
+fn grants(granted: &Granted, imports: &Imports) -> String {
+    let http: Vec<String> = granted.http.http.iter().map(ToString::to_string).collect();
+    let private: Vec<String> = granted.http.private.iter().map(ToString::to_string).collect();
+    let used = if imports.granted.is_empty() { " (not used)" } else { "" };
+    let private =
+        if private.is_empty() { String::new() } else { format!("; private: {}", private.join(", ")) };
+    format!("HTTP to {}{private}{used}", http.join(", "))
 }
 
 fn policy(on_error: OnError) -> &'static str {

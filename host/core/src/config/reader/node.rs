@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Reading, Table};
 use crate::config::environment::Environment;
 use crate::config::files::FileSource;
-use crate::config::problems::{Notice, suggest};
+use crate::config::problems::{Notice, Place, suggest};
 
 /// A value and its place.
 #[derive(Clone)]
@@ -57,9 +57,13 @@ impl<'a> Node<'a> {
         None
     }
 
+    pub(in crate::config) fn place(&self) -> Place {
+        self.reading.place(self.reading.position(self.offset), &self.key)
+    }
+
     /// Notes what is not wrong but probably not meant.
     pub(in crate::config) fn notice(&self, message: impl Into<String>) {
-        let place = self.reading.place(self.reading.position(self.offset), &self.key);
+        let place = self.place();
         self.reading.notices.borrow_mut().push(Notice { place, message: message.into() });
     }
 

@@ -39,15 +39,6 @@ impl<'a> Table<'a> {
         self.get(key).unwrap_or(absent)
     }
 
-    /// A key that is not for use, told apart from a misspelt one.
-    pub(in crate::config) fn refuse(&mut self, key: &'static str, message: &str, fix: &str) {
-        if self.entries.contains_key(key)
-            && let Some(node) = self.get(key)
-        {
-            node.problem::<()>(message, fix);
-        }
-    }
-
     pub(in crate::config) fn require(&mut self, key: &'static str, fix: &str) -> Option<Node<'a>> {
         self.get(key).or_else(|| self.node.conflict(format!("`{key}` is missing"), fix))
     }

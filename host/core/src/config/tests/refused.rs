@@ -222,17 +222,99 @@ fn plugin_mistakes_are_refused() {
         "1:1: plugins.\"a b\": a plugin cannot have this name; use letters, digits, - and _",
     );
     check_with_models(
-        "[plugins.x]\ngrant = { http = ['https://a'] }",
-        "2:9: plugins.x.grant: grants are not available in this version: a plugin reaches no \
-         network and no files; remove it; word lists and secrets reach a plugin through `config`",
-    );
-    check_with_models(
         "[plugins.x]\nmagic = 1",
-        "2:1: plugins.x.magic: unknown key; known here: config, file, limits, on_error, ready",
+        "2:1: plugins.x.magic: unknown key; known here: config, file, grant, limits, on_error, ready",
     );
     check_with_models(
         "[plugins.x]\non_error = 'fail_opne'",
         "2:12: plugins.x.on_error: \"fail_opne\" is not a policy; did you mean `fail_open`?",
+    );
+}
+
+#[test]
+fn grants_that_are_not_clear_are_refused() {
+    let check_grant =
+        |grant: &str, expect: &str| check_with_models(&format!("[plugins.x]\ngrant = {grant}"), expect);
+    let like =
+        "write it like \"https://example.org\", \"https://*.example.org\" or \"http://127.0.0.1:8787\"";
+    for (target, problem) in [
+        ("example.org", "does not begin with http:// or https://"),
+        ("ftp://example.org", "does not begin with http:// or https://"),
+        ("https://example.org/path", "has more than scheme, host and port"),
+        ("https://example.org?query", "has more than scheme, host and port"),
+        ("https://*", "has a `*` that does not stand for the first labels of a name, as in *.example.org"),
+        (
+            "https://*example.org",
+            "has a `*` that does not stand for the first labels of a name, as in *.example.org",
+        ),
+        ("https://example.org:0", "has no valid host and port"),
+    ] {
+        check_grant(
+            &format!("{{ http = ['https://a.example', '{target}'] }}"),
+            &format!("2:40: plugins.x.grant.http[1]: {target:?} {problem}; {like}"),
+        );
+    }
+    check_grant(
+        "{ http = ['https://user:url-secret@example.org'] }",
+        &format!("2:19: plugins.x.grant.http[0]: this has more than scheme, host and port; {like}"),
+    );
+    check_grant(
+        "{ http = ['http://2130706433:81'] }",
+        "2:19: plugins.x.grant.http[0]: \"http://2130706433:81\" is another way to write http://127.0.0.1:81; \
+         write \"http://127.0.0.1:81\"",
+    );
+    check_grant(
+        "{ http = ['http://127.0.0.1:81'] }",
+        "2:19: plugins.x.grant.http[0]: http://127.0.0.1:81 is not public (loopback), so it cannot be reached; \
+         add private = [\"127.0.0.1:81\"] if that is meant",
+    );
+    check_grant(
+        "{ http = ['http://a.example'], private = ['127.0.0.1'] }",
+        "2:51: plugins.x.grant.private[0]: \"127.0.0.1\" is not an address with its port; \
+         write it like \"127.0.0.1:8787\" or \"[::1]:8787\"",
+    );
+    check_grant(
+        "{ http = ['http://a.example'], private = ['1.1.1.1:80'] }",
+        "2:51: plugins.x.grant.private[0]: \"1.1.1.1:80\" is public, so this grants nothing; \
+         name it under `http` only",
+    );
+    check_grant(
+        "{ http = ['http://a.example'], private = ['10.0.0.1:81'] }",
+        "2:51: plugins.x.grant.private[0]: no target under `http` has port 81, so this grants nothing; \
+         write the target with its port, like \"http://NAME:81\"",
+    );
+    check_grant(
+        "{}",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+    );
+    check_grant(
+        "{ http = [] }",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+    );
+    check_grant(
+        "{ private = ['127.0.0.1:81'] }",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+    );
+    check_grant(
+        "{ http = ['https://a.example'], files = [] }",
+        "2:41: plugins.x.grant.files: unknown key; known here: http, private",
+    );
+    check_grant(
+        "'http'",
+        "2:9: plugins.x.grant: expected a table, found a string; \
+         write it like { http = [\"https://example.org\"] }",
+    );
+    check_grant(
+        "{ http = 'https://a.example' }",
+        "2:18: plugins.x.grant.http: expected a list, found a string; write it in brackets",
+    );
+    check_with_models(
+        "[plugins.x]\nlimits = { requests = 0 }",
+        "2:23: plugins.x.limits.requests: the number is out of range; write one from 1 to 10000",
+    );
+    check_with_models(
+        "[plugins.x]\nlimits = { fetch = '8MB' }",
+        "2:20: plugins.x.limits.fetch: \"8MB\" is not a size; write it like \"16MiB\"",
     );
 }
 
