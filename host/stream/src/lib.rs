@@ -12,7 +12,7 @@ pub mod dialect;
 pub mod error;
 pub mod exchange;
 pub mod item;
-mod json;
+pub mod json;
 pub mod lane;
 pub mod sse;
 pub mod stage;
