@@ -137,7 +137,7 @@ fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
     }
 }
 
-fn limits(t: &mut Table<'_>) -> Limits {
+pub(super) fn limits(t: &mut Table<'_>) -> Limits {
     Limits {
         memory: t.size("memory", MEMORY_RANGE, MEMORY),
         cpu: t.duration("cpu", CPU),

@@ -43,6 +43,11 @@ impl Hidden {
         Self(text.into())
     }
 
+    /// Whether a header can carry it.
+    pub fn is_visible(&self) -> bool {
+        self.0.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    }
+
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
