@@ -3,9 +3,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::fake::{json as read_json, text as read_text};
 
+fn settings() -> Settings {
+    Settings { delay: Duration::from_millis(60), key: "key".to_owned(), answers: Answers::Own }
+}
+
 async fn ask(request: Value) -> Response {
     let request = http::Request::post("/v1/chat/completions").body(Body::from(request.to_string()));
-    router(Duration::from_millis(60)).oneshot(request.expect("a request")).await.expect("an answer")
+    router(settings()).oneshot(request.expect("a request")).await.expect("an answer")
 }
 
 /// The chunks of a streamed answer that ends as it should.
