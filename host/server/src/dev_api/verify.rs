@@ -220,6 +220,8 @@ mod tests {
         ] {
             assert_eq!(sign(DEMONSTRATION_KEY, nonce, timestamp, device, content), expect);
         }
+        let with_a_long_key = sign(&"k".repeat(65), "n", "1", "d", "c");
+        assert_eq!(with_a_long_key, "dc75faa30c0566915684622e5741b822fed5385a42acbda5b7c2785299fbdabd");
     }
 
     #[test]
