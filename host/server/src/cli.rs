@@ -163,7 +163,9 @@ async fn serve_dev_api(listen: SocketAddr, settings: Settings) -> Result<(), Fai
     let refused = |error| Failure::other(format!("cannot listen on {listen} (`--listen`): {error}"));
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let ready = format!("demonstration model on http://{address}/v1, Dev API on http://{address}/chat; it logs what it is sent");
+    let ready = format!(
+        "demonstration model on http://{address}/v1, Dev API on http://{address}/chat; it logs what it is sent"
+    );
     until_signalled(&ready, |first| serve::serve(listener, dev_api::router(settings), DEV_API_GRACE, first))
         .await
 }

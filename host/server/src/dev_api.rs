@@ -87,7 +87,7 @@ async fn page(Path(name): Path<String>) -> Response {
 async fn completions(State(api): State<Arc<DevApi>>, body: Bytes) -> Response {
     match Asked::read(&body) {
         Ok(asked) => asked.answer_like_openai(api.delay),
-        Err(error) => error.into_response(),
+        Err(error) => (*error).into_response(),
     }
 }
 
@@ -99,7 +99,7 @@ async fn chat(State(api): State<Arc<DevApi>>, headers: HeaderMap, body: Bytes) -
     }
     let asked = match Asked::read(&body) {
         Ok(asked) => asked,
-        Err(error) => return error.into_response(),
+        Err(error) => return (*error).into_response(),
     };
     let answers = match asked.request.get("stream_format").and_then(Value::as_str) {
         Some("openai") => Answers::Openai,
@@ -120,12 +120,12 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(body: &[u8]) -> Result<Self, ApiError> {
+    fn read(body: &[u8]) -> Result<Self, Box<ApiError>> {
         let Ok(request) = serde_json::from_slice::<Value>(body) else {
-            return Err(ApiError::invalid(None, "the body is not JSON"));
+            return Err(Box::new(ApiError::invalid(None, "the body is not JSON")));
         };
         let Some(messages) = request.get("messages").and_then(Value::as_array) else {
-            return Err(ApiError::invalid(Some("messages".into()), "`messages` is missing"));
+            return Err(Box::new(ApiError::invalid(Some("messages".into()), "`messages` is missing")));
         };
         let mut said = String::new();
         for message in messages {
@@ -168,7 +168,9 @@ impl Asked {
     fn answer(self, delay: Duration) -> Response {
         let Self { answer, usage, .. } = &self;
         if !self.wants_a_stream() {
-            return json_response(json!({ "text": answer, "finish_reason": "stop", "usage": usage }).to_string());
+            return json_response(
+                json!({ "text": answer, "finish_reason": "stop", "usage": usage }).to_string(),
+            );
         }
         let event = |data: &Value| format!("data: {data}\n\n");
         let mut frames: Vec<String> = pieces(answer).map(|piece| event(&json!({ "delta": piece }))).collect();

@@ -37,7 +37,9 @@ impl Fake {
     pub(crate) fn tells() -> Self {
         Self(Arc::new(|Incoming { dialect, body, headers, .. }| {
             let body = String::from_utf8_lossy(&body);
-            Ok(Answer::Whole(json!({ "dialect": dialect.name(), "headers": headers, "body": body }).to_string().into()))
+            Ok(Answer::Whole(
+                json!({ "dialect": dialect.name(), "headers": headers, "body": body }).to_string().into(),
+            ))
         }))
     }
 

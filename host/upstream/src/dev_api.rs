@@ -23,8 +23,8 @@ mod request;
 
 use answer::{Target, convert, gather};
 pub use options::{
-    Argument, Content, DevApiOptions, Format, Hidden, Place, RequestOptions, ResponseOptions, Results, SettableHeader,
-    Signing, Source, TimeUnit,
+    Argument, Content, DevApiOptions, Format, Hidden, Place, RequestOptions, ResponseOptions, Results,
+    SettableHeader, Signing, Source, TimeUnit,
 };
 use request::{Draft, Values};
 
@@ -60,13 +60,20 @@ impl DevApi {
         let draft = self.draft(request).await?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static(if streaming { "text/event-stream" } else { "application/json" }));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static(if streaming { "text/event-stream" } else { "application/json" }),
+        );
         if let Ok(request_id) = HeaderValue::from_str(&request.request_id) {
             headers.insert("x-request-id", request_id);
         }
         let url = draft.url();
         headers.extend(draft.headers);
-        let answer = self.client.post(&url, headers, Bytes::from(draft.body)).await.map_err(|error| self.failed(error))?;
+        let answer = self
+            .client
+            .post(&url, headers, Bytes::from(draft.body))
+            .await
+            .map_err(|error| self.failed(error))?;
         let target = Target::new(Arc::clone(&self.response), request);
         if !(200..300).contains(&answer.status()) {
             return Err(refused(answer, &target).await);
@@ -100,7 +107,9 @@ impl DevApi {
         let results = signing.signer.sign(&unsigned).await.map_err(|error| {
             UpstreamError::Credential(match error {
                 StageError::Failed(reason) => format!("the signer `{name}` refused: {reason}"),
-                broken => format!("Failed to get WasmSigner instance: signer `{name}`: {broken}; see [signers.{name}]"),
+                broken => format!(
+                    "Failed to get WasmSigner instance: signer `{name}`: {broken}; see [signers.{name}]"
+                ),
             })
         })?;
         let unusable = |reason| UpstreamError::Credential(format!("the signer `{name}`: {reason}"));
@@ -124,7 +133,11 @@ async fn refused(answer: Answer, target: &Target) -> UpstreamError {
     let status = answer.status();
     let retry_after = answer.header("retry-after").map(str::to_owned);
     let body = answer.into_body(ERROR_MAX).await.unwrap_or_else(|_| Bytes::new());
-    UpstreamError::Status { status, message: target.error_message(&String::from_utf8_lossy(&body)), retry_after }
+    UpstreamError::Status {
+        status,
+        message: target.error_message(&String::from_utf8_lossy(&body)),
+        retry_after,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use rust_proxy_stream::json::Pointer;
 use rust_proxy_upstream::dev_api::{
-    Argument, Content, Format, Hidden, Place, RequestOptions, ResponseOptions, SettableHeader, Source, TimeUnit,
+    Argument, Content, Format, Hidden, Place, RequestOptions, ResponseOptions, SettableHeader, Source,
+    TimeUnit,
 };
 use toml::de::DeValue;
 
@@ -51,7 +52,9 @@ impl DevApi {
 
 pub(super) fn read(model: &str, t: &mut Table<'_>, signers: &Signers) -> DevApi {
     let endpoint = t.require("endpoint", "write endpoint = \"env::API_ENDPOINT\"");
-    let endpoint = endpoint.and_then(|node| base(&node, "write it like \"https://api.example.com\"", "use request.headers for a key"));
+    let endpoint = endpoint.and_then(|node| {
+        base(&node, "write it like \"https://api.example.com\"", "use request.headers for a key")
+    });
     let model_name = t.get("model_name").and_then(|node| node.text());
     let request = t.section("request", self::request);
     let response = t.section("response", self::response);
@@ -66,7 +69,10 @@ pub(super) fn read(model: &str, t: &mut Table<'_>, signers: &Signers) -> DevApi 
     if let (Some(node), Some(signer)) = (&signer_node, signer) {
         for place in signer.results.places() {
             if let Some(taken) = places(&request).find(|taken| taken.collides(place)) {
-                node.conflict::<()>(format!("its result would take the place of {taken}"), "give it another place");
+                node.conflict::<()>(
+                    format!("its result would take the place of {taken}"),
+                    "give it another place",
+                );
             }
         }
     }
@@ -79,8 +85,10 @@ pub(super) fn read(model: &str, t: &mut Table<'_>, signers: &Signers) -> DevApi 
         let in_header = matches!(place, Some(Place::Header(_)));
         source(t, key, wanted, in_header, fix)
     };
-    let device_id = value("device_id", &request.device_id, Argument::DeviceId, "write device_id = \"env::DEVICE_ID\"");
-    let os_type = value("os_type", &request.os_type, Argument::OsType, "write os_type = [\"env::OS_TYPE\", \"3\"]");
+    let device_id =
+        value("device_id", &request.device_id, Argument::DeviceId, "write device_id = \"env::DEVICE_ID\"");
+    let os_type =
+        value("os_type", &request.os_type, Argument::OsType, "write os_type = [\"env::OS_TYPE\", \"3\"]");
     let sid = value("sid", &request.sid, Argument::Sid, "write sid = \"env::SID\"");
     DevApi {
         endpoint: endpoint.unwrap_or_default(),
@@ -111,7 +119,13 @@ impl From<bool> for Wanted {
 }
 
 /// A value that a request carries, or that its signer gets.
-fn source(t: &mut Table<'_>, key: &'static str, wanted: Wanted, in_header: bool, fix: &str) -> Option<Source> {
+fn source(
+    t: &mut Table<'_>,
+    key: &'static str,
+    wanted: Wanted,
+    in_header: bool,
+    fix: &str,
+) -> Option<Source> {
     let node = match wanted {
         Wanted::Yes => t.require(key, fix)?,
         Wanted::No | Wanted::Unknown => t.get(key)?,
@@ -129,7 +143,9 @@ fn source(t: &mut Table<'_>, key: &'static str, wanted: Wanted, in_header: bool,
 
 /// Every place of a request that is taken.
 fn places(request: &RequestOptions) -> impl Iterator<Item = Place> {
-    let RequestOptions { nonce, timestamp, device_id, os_type, sid, model, messages, stream, user_text, .. } = request;
+    let RequestOptions {
+        nonce, timestamp, device_id, os_type, sid, model, messages, stream, user_text, ..
+    } = request;
     let values = [nonce, timestamp, device_id, os_type, sid].into_iter().flatten().cloned();
     let fields = [model, messages, stream, user_text].into_iter().flatten().cloned().map(Place::Body);
     let constants = request.constants.iter().map(|(place, _)| place.clone());
@@ -140,7 +156,8 @@ fn request(t: &mut Table<'_>) -> RequestOptions {
     let defaults = RequestOptions::default();
     let path = t.get("path").and_then(|node| {
         let path = node.text()?.value;
-        let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        let plain = path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
         if plain { Some(path) } else { node.problem("not the path of a URL", "write it like \"/chat\"") }
     });
     let timestamp = optional(t, "timestamp", place, defaults.timestamp);
@@ -150,7 +167,10 @@ fn request(t: &mut Table<'_>) -> RequestOptions {
         let is_text = node.choice("a type", &[("number", false), ("string", true)])?;
         match timestamp {
             Some(Place::Body(_)) => Some(is_text),
-            _ => node.conflict("headers and the query have text only", "remove it, or put `timestamp` into the body"),
+            _ => node.conflict(
+                "headers and the query have text only",
+                "remove it, or put `timestamp` into the body",
+            ),
         }
     });
     let content = t.get("content").and_then(|node| match node.value() {
@@ -158,9 +178,9 @@ fn request(t: &mut Table<'_>) -> RequestOptions {
             let pointer = t.require("body", "write { body = \"/POINTER\" }")?;
             body_pointer(&pointer, &pointer.name()?).map(Content::At)
         }),
-        _ => node.choice("a text to sign", &[("body", false), ("user_text", true)]).map(|user_text| {
-            if user_text { Content::UserText } else { Content::Body }
-        }),
+        _ => node
+            .choice("a text to sign", &[("body", false), ("user_text", true)])
+            .map(|user_text| if user_text { Content::UserText } else { Content::Body }),
     });
     let others = t.get("others").and_then(|node| node.choice("a rule", &[("keep", true), ("drop", false)]));
     let request = RequestOptions {

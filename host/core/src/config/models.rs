@@ -163,7 +163,9 @@ fn openai(model: &str, t: &mut Table<'_>) -> OpenAi {
     };
     const FIX: &str = "write it like \"https://api.openai.com/v1/\"";
     OpenAi {
-        api_base: api_base.and_then(|node| base(&node, FIX, "use api_key_location for the key")).unwrap_or_default(),
+        api_base: api_base
+            .and_then(|node| base(&node, FIX, "use api_key_location for the key"))
+            .unwrap_or_default(),
         model_name: model_name.map_or(model.to_owned(), |text| text.value),
         api_key,
         timeouts: t.section("timeouts", timeouts),

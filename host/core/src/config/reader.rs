@@ -89,9 +89,9 @@ impl Reading<'_> {
         Place { file: self.file.to_owned(), position, key: key.to_owned() }
     }
 
-    fn report(&self, offset: usize, key: &str, message: String, fix: String) {
+    fn report(&self, offset: usize, key: &str, mut message: String, fix: String) {
         let position = self.position(offset);
-        let message = format!("{}{message}", self.prefix.get());
+        message.insert_str(0, self.prefix.get());
         let problem = Problem { place: self.place(position, key), message, fix: Some(fix) };
         let mut problems = self.problems.borrow_mut();
         if !self.broken.borrow().contains(&position.line) && !problems.contains(&problem) {

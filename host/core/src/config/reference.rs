@@ -72,7 +72,9 @@ impl Node<'_> {
             let refused = match name.parse::<http::HeaderName>() {
                 Err(_) => "what follows dynamic:: is not the name of a header",
                 // The client's key for the gateway, and what a browser adds, are nothing for a provider.
-                Ok(_) if CLIENTS_OWN.contains(&name.as_str()) => "this header is between the client and the gateway",
+                Ok(_) if CLIENTS_OWN.contains(&name.as_str()) => {
+                    "this header is between the client and the gateway"
+                }
                 Ok(_) => {
                     headers.push(name);
                     continue;

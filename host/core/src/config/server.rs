@@ -95,7 +95,11 @@ pub(super) fn read(t: &mut Table<'_>) -> Server {
 }
 
 /// Holds `chat_model` against the models; the only one is the default.
-pub(super) fn resolve_chat_model(root: &mut Table<'_>, server: &mut Server, models: &BTreeMap<String, Model>) {
+pub(super) fn resolve_chat_model(
+    root: &mut Table<'_>,
+    server: &mut Server,
+    models: &BTreeMap<String, Model>,
+) {
     match (&server.chat_model, models.keys().next()) {
         (Some(model), _) if !models.contains_key(model) => {
             if let Some(node) = root.section("server", Table::rest).get("chat_model") {

@@ -16,7 +16,8 @@ use super::problems::suggest;
 use super::reader::{Node, Table};
 
 /// What the seeds' signer takes, in its order.
-const ARGUMENTS: [Argument; 4] = [Argument::Nonce, Argument::Timestamp, Argument::DeviceId, Argument::Content];
+const ARGUMENTS: [Argument; 4] =
+    [Argument::Nonce, Argument::Timestamp, Argument::DeviceId, Argument::Content];
 
 /// A signer that providers use.
 #[derive(Clone)]
@@ -127,7 +128,10 @@ fn results(t: &mut Table<'_>) -> Option<Results> {
             for (name, node) in named.table(Table::rest) {
                 let Some(place) = place(&node) else { continue };
                 if let Some((other, _)) = places.iter().find(|(_, other)| other.collides(&place)) {
-                    node.problem::<()>(format!("{place} is the place of {other:?} already"), "give each its own");
+                    node.problem::<()>(
+                        format!("{place} is the place of {other:?} already"),
+                        "give each its own",
+                    );
                 }
                 places.insert(name, place);
             }
@@ -147,12 +151,10 @@ pub(super) fn place(node: &Node<'_>) -> Option<Place> {
     let Some(DeValue::Table(_)) = node.value() else {
         return node.wrong_type("a place", FIX);
     };
-    node.table(|t| {
-        match (t.get("header"), t.get("query"), t.get("body")) {
-            (Some(header), None, None) => settable_header(&header, &header.name()?).map(Place::Header),
-            (None, Some(query), None) => query.name().map(Place::Query),
-            (None, None, Some(body)) => body_pointer(&body, &body.name()?).map(Place::Body),
-            _ => node.problem("a value has one place", FIX),
-        }
+    node.table(|t| match (t.get("header"), t.get("query"), t.get("body")) {
+        (Some(header), None, None) => settable_header(&header, &header.name()?).map(Place::Header),
+        (None, Some(query), None) => query.name().map(Place::Query),
+        (None, None, Some(body)) => body_pointer(&body, &body.name()?).map(Place::Body),
+        _ => node.problem("a value has one place", FIX),
     })
 }

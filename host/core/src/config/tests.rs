@@ -371,7 +371,8 @@ fn a_file_that_cannot_be_read_is_one_problem() {
 
 #[test]
 fn any_beginning_of_a_file_is_answered() {
-    let texts = [include_str!("../../../../config/demo.toml"), include_str!("../../../../config/dev-api.toml")];
+    let texts =
+        [include_str!("../../../../config/demo.toml"), include_str!("../../../../config/dev-api.toml")];
     for (text, end) in texts.iter().flat_map(|text| text.char_indices().map(move |(end, _)| (text, end))) {
         let begun = &text[..end];
         match parse(begun) {

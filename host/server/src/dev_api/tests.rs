@@ -76,7 +76,14 @@ async fn post(body: &Value, with: impl FnOnce(&mut HeaderMap)) -> Response {
     let body = body.to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs().to_string();
     let sign = verify::sign("key", "n", &now, "d", &body);
-    let signed = [("nonce", "n"), ("timestamp", &now), ("device-id", "d"), ("os-type", "3"), ("sid", "s"), ("sign", &sign)];
+    let signed = [
+        ("nonce", "n"),
+        ("timestamp", &now),
+        ("device-id", "d"),
+        ("os-type", "3"),
+        ("sid", "s"),
+        ("sign", &sign),
+    ];
     let mut headers: HeaderMap = signed
         .into_iter()
         .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
@@ -121,8 +128,18 @@ async fn the_dev_api_says_why_it_refuses() {
     let missing = post(&body, |headers| drop(headers.remove("sid"))).await;
     for (response, status, code, message) in [
         (missing, 400, "missing_header", "the header `sid` is missing"),
-        (post(&body, set("timestamp", "now")).await, 400, "malformed_header", "the header `timestamp` must be Unix seconds"),
-        (post(&body, set("device-id", "e")).await, 401, "forged", "the signature is not that of this request"),
+        (
+            post(&body, set("timestamp", "now")).await,
+            400,
+            "malformed_header",
+            "the header `timestamp` must be Unix seconds",
+        ),
+        (
+            post(&body, set("device-id", "e")).await,
+            401,
+            "forged",
+            "the signature is not that of this request",
+        ),
     ] {
         assert_eq!(response.status(), status);
         let error = &read_json(response).await["error"];

@@ -88,7 +88,8 @@ impl Verifier {
     /// Lets a request pass once; `now` is in Unix seconds.
     pub(super) fn verify(&self, headers: &HeaderMap, content: &[u8], now: u64) -> Result<(), Refused> {
         let text = |name: &'static str| {
-            let value = headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
+            let value =
+                headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
             value.ok_or(Refused::Missing(name))
         };
         let (nonce, timestamp, device_id) = (text("nonce")?, text("timestamp")?, text("device-id")?);
@@ -96,7 +97,8 @@ impl Verifier {
         if nonce.len() > NONCE_MAX {
             return Err(Refused::Malformed("nonce", "128 bytes at most"));
         }
-        let signed_at: u64 = timestamp.parse().map_err(|_| Refused::Malformed("timestamp", "Unix seconds"))?;
+        let signed_at: u64 =
+            timestamp.parse().map_err(|_| Refused::Malformed("timestamp", "Unix seconds"))?;
         // Before anything is remembered or told of this request.
         let fields = [nonce.as_bytes(), timestamp.as_bytes(), device_id.as_bytes(), content];
         let given = unhex(signature).ok_or(Refused::Forged)?;
@@ -216,7 +218,13 @@ mod tests {
                 "cda7801b92d5ac298259308658f85cbd105e50fcfed4f57bd41c5d8f3fad3541",
             ),
             ("", "", "", "", "c2fc64a2ef67a73b53ad738390087cbc0c56d9e2aa9da9a73533634731b99086"),
-            ("n", "1", "gerät", "你好 🍌", "b81606712facc4cf3701245bce1895616194e7b7ee7dcb4ca23af6daa3d82bac"),
+            (
+                "n",
+                "1",
+                "gerät",
+                "你好 🍌",
+                "b81606712facc4cf3701245bce1895616194e7b7ee7dcb4ca23af6daa3d82bac",
+            ),
         ] {
             assert_eq!(sign(DEMONSTRATION_KEY, nonce, timestamp, device, content), expect);
         }

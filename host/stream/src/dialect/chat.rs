@@ -22,10 +22,14 @@ pub(crate) fn to_openai_chat(body: &Bytes, model: Option<&str>) -> Result<Bytes,
         (Some(message), None) if json::is_string(message) => {
             format!("[{{\"role\":\"user\",\"content\":{}}}]", message.get())
         }
-        (Some(_), None) => return Err(invalid("message", "must be a string; a conversation goes into `messages`")),
+        (Some(_), None) => {
+            return Err(invalid("message", "must be a string; a conversation goes into `messages`"));
+        }
         (None, Some(messages)) => messages.get().to_owned(),
         (Some(_), Some(_)) => return Err(invalid("message", "stands beside `messages`; send one of them")),
-        (None, None) => return Err(invalid("message", "missing; send a text, or a conversation in `messages`")),
+        (None, None) => {
+            return Err(invalid("message", "missing; send a text, or a conversation in `messages`"));
+        }
     };
     let model = match (present("model"), model) {
         (Some(model), _) => model.get().to_owned(),
@@ -84,7 +88,9 @@ mod tests {
             (r#"{"message":"a","message":"b"}"#, ""),
             ("[]", ""),
         ] {
-            let ExchangeError::InvalidRequest { param, .. } = adapt(body).unwrap_err() else { panic!("{body}") };
+            let ExchangeError::InvalidRequest { param, .. } = adapt(body).unwrap_err() else {
+                panic!("{body}")
+            };
             assert_eq!(param.unwrap_or_default(), culprit, "{body}");
         }
         let error = to_openai_chat(&Bytes::from_static(br#"{"message":"a"}"#), None).unwrap_err();

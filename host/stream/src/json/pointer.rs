@@ -108,7 +108,11 @@ impl FromStr for Pointer {
     fn from_str(text: &str) -> Result<Self, NotAPointer> {
         let name = |name: &str| {
             let plain = name.replace("~0", "").replace("~1", "");
-            if plain.contains('~') { Err(NotAPointer) } else { Ok(name.replace("~1", "/").replace("~0", "~")) }
+            if plain.contains('~') {
+                Err(NotAPointer)
+            } else {
+                Ok(name.replace("~1", "/").replace("~0", "~"))
+            }
         };
         text.strip_prefix('/').ok_or(NotAPointer)?.split('/').map(name).collect::<Result<_, _>>().map(Self)
     }
@@ -170,9 +174,13 @@ mod tests {
 
     #[test]
     fn what_is_in_the_way_is_not_replaced() {
-        for (json, at) in
-            [(r#"{"x":1}"#, "/x/y"), (r#"{"x":[]}"#, "/x/0"), ("[1]", "/a"), ("1", "/a"), (r#"{"a":1,"a":2}"#, "/b")]
-        {
+        for (json, at) in [
+            (r#"{"x":1}"#, "/x/y"),
+            (r#"{"x":[]}"#, "/x/0"),
+            ("[1]", "/a"),
+            ("1", "/a"),
+            (r#"{"a":1,"a":2}"#, "/b"),
+        ] {
             let error = pointer(at).set(json, "9").unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{at}` cannot be set: ")), "{error}");
         }

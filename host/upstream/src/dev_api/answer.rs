@@ -42,7 +42,9 @@ impl Target {
         let (id, model) = (json::quote(&self.id), json::quote(&self.model));
         let usage = usage.map_or(String::new(), |usage| format!(",\"usage\":{usage}"));
         let created = self.created;
-        format!("{{\"id\":{id},\"object\":\"{object}\",\"created\":{created},\"model\":{model},\"choices\":{choices}{usage}}}")
+        format!(
+            "{{\"id\":{id},\"object\":\"{object}\",\"created\":{created},\"model\":{model},\"choices\":{choices}{usage}}}"
+        )
     }
 
     fn chunk(&self, choices: &str, usage: Option<&str>) -> Bytes {
@@ -68,7 +70,9 @@ impl Target {
     fn end(&self, own: &Own, out: &mut VecDeque<Bytes>) {
         let delta = if own.begun { "{}" } else { "{\"role\":\"assistant\",\"content\":\"\"}" };
         let finish = own.finish();
-        out.push_back(self.chunk(&format!("[{{\"index\":0,\"delta\":{delta},\"finish_reason\":\"{finish}\"}}]"), None));
+        out.push_back(
+            self.chunk(&format!("[{{\"index\":0,\"delta\":{delta},\"finish_reason\":\"{finish}\"}}]"), None),
+        );
         if let (Some(usage), true) = (&own.usage, self.usage) {
             out.push_back(self.chunk("[]", Some(usage)));
         }
@@ -87,7 +91,10 @@ impl Target {
         let mut own = Own::default();
         self.read_facts(text, &mut own)?;
         own.text = self.literal(&self.options.whole, text)?.ok_or_else(|| {
-            protocol(&format!("there is no text at `{}`, where `response.whole` looks for it", self.options.whole))
+            protocol(&format!(
+                "there is no text at `{}`, where `response.whole` looks for it",
+                self.options.whole
+            ))
         })?;
         Ok(Whole::Own(own))
     }
@@ -106,8 +113,11 @@ impl Target {
             return Err(protocol("it is not JSON"));
         }
         let options = &self.options;
-        if let Some(error) = options.error.as_ref().and_then(|at| at.find(data)).filter(|value| says_yes(value)) {
-            let ok = serde_json::from_str::<Value>(error).is_ok_and(|value| options.error_ok.contains(&value));
+        if let Some(error) =
+            options.error.as_ref().and_then(|at| at.find(data)).filter(|value| says_yes(value))
+        {
+            let ok =
+                serde_json::from_str::<Value>(error).is_ok_and(|value| options.error_ok.contains(&value));
             if !ok {
                 return Err(UpstreamError::Reported(self.error_message(data)));
             }
@@ -117,7 +127,9 @@ impl Target {
         {
             own.finish = Some(finish_reason(&reason));
         }
-        if let Some(usage) = options.usage.as_ref().and_then(|at| at.find(data)).filter(|value| value.starts_with('{')) {
+        if let Some(usage) =
+            options.usage.as_ref().and_then(|at| at.find(data)).filter(|value| value.starts_with('{'))
+        {
             own.usage = Some(usage.to_owned());
         }
         Ok(())

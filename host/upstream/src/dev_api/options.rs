@@ -107,8 +107,17 @@ pub struct SettableHeader(pub(super) HeaderName);
 
 /// Headers of the transport.
 const OURS: [&str; 11] = [
-    "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 impl FromStr for SettableHeader {
@@ -116,7 +125,11 @@ impl FromStr for SettableHeader {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let name: HeaderName = name.parse().map_err(|_| "not the name of a header")?;
-        if OURS.contains(&name.as_str()) { Err("a header of the transport, which is not for use") } else { Ok(Self(name)) }
+        if OURS.contains(&name.as_str()) {
+            Err("a header of the transport, which is not for use")
+        } else {
+            Ok(Self(name))
+        }
     }
 }
 
@@ -146,7 +159,9 @@ impl Results {
     /// All places.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         match self {
-            Self::One(place) => std::slice::from_ref(place).iter().chain(None.into_iter().flat_map(BTreeMap::values)),
+            Self::One(place) => {
+                std::slice::from_ref(place).iter().chain(None.into_iter().flat_map(BTreeMap::values))
+            }
             Self::Named(places) => [].iter().chain(Some(places).into_iter().flat_map(BTreeMap::values)),
         }
     }

@@ -36,7 +36,8 @@ impl Values {
         nonce: String,
         millis: u128,
     ) -> Result<Self, UpstreamError> {
-        let value = |source: &Option<Source>| source.as_ref().map(|source| resolve(source, headers)).transpose();
+        let value =
+            |source: &Option<Source>| source.as_ref().map(|source| resolve(source, headers)).transpose();
         let timestamp = match options.request.timestamp_unit {
             TimeUnit::Seconds => millis / 1000,
             TimeUnit::Milliseconds => millis,
@@ -76,7 +77,11 @@ impl Draft {
     ///
     /// # Errors
     /// [`UpstreamError::Request`], where a value does not go where the settings say.
-    pub(super) fn new(options: &DevApiOptions, values: &Values, request: &Request) -> Result<Self, UpstreamError> {
+    pub(super) fn new(
+        options: &DevApiOptions,
+        values: &Values,
+        request: &Request,
+    ) -> Result<Self, UpstreamError> {
         let shape = &options.request;
         let base = format!("{}{}", options.endpoint.trim_end_matches('/'), shape.path);
         let body = body(shape, values, request, &options.model)?;
@@ -116,7 +121,8 @@ impl Draft {
         match place {
             Place::Header(SettableHeader(name)) => {
                 // Stricter than the type, which takes bytes that some servers read as other characters.
-                let value = if text.bytes().all(is_visible) { HeaderValue::from_str(text).ok() } else { None };
+                let value =
+                    if text.bytes().all(is_visible) { HeaderValue::from_str(text).ok() } else { None };
                 let mut value =
                     value.ok_or_else(|| format!("{place} cannot hold the value: it is not visible ASCII"))?;
                 value.set_sensitive(true);
@@ -157,7 +163,9 @@ impl Draft {
             Content::UserText => values.user_text.clone(),
             Content::At(pointer) => pointer
                 .find_text(&self.body)
-                .ok_or_else(|| UpstreamError::Request(format!("the body has no text at `{pointer}` to sign")))?
+                .ok_or_else(|| {
+                    UpstreamError::Request(format!("the body has no text at `{pointer}` to sign"))
+                })?
                 .into_owned(),
         };
         let url = if arguments.contains(&Argument::Url) { self.url() } else { self.base.clone() };
@@ -177,7 +185,13 @@ impl Draft {
             Some((argument.name().to_owned(), value?.clone()))
         };
         let parameters = arguments.iter().filter_map(value).collect();
-        Ok(SignRequest { method, url, headers: self.shown_headers(&options.request, arguments), parameters, content })
+        Ok(SignRequest {
+            method,
+            url,
+            headers: self.shown_headers(&options.request, arguments),
+            parameters,
+            content,
+        })
     }
 
     /// The headers that hold nothing but arguments which the signer gets anyway.
@@ -202,14 +216,21 @@ impl Draft {
     ///
     /// # Errors
     /// The reason: a name that is not listed, twice or missing, or a value that does not fit its place.
-    pub(super) fn put_results(&mut self, results: &Results, given: Vec<(String, String)>) -> Result<(), String> {
-        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_empty() || value.len() > RESULT_MAX) {
+    pub(super) fn put_results(
+        &mut self,
+        results: &Results,
+        given: Vec<(String, String)>,
+    ) -> Result<(), String> {
+        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_empty() || value.len() > RESULT_MAX)
+        {
             return Err(format!("its result {} is empty or longer than {RESULT_MAX} bytes", shown(name)));
         }
         match results {
             Results::One(place) => match <[_; 1]>::try_from(given) {
                 Ok([(_, value)]) => self.put(place, &value),
-                Err(given) => Err(format!("it gave {} results in place of one; list them in `results`", given.len())),
+                Err(given) => {
+                    Err(format!("it gave {} results in place of one; list them in `results`", given.len()))
+                }
             },
             Results::Named(places) => {
                 let mut by_name = BTreeMap::new();
@@ -222,7 +243,8 @@ impl Draft {
                     }
                 }
                 for (name, place) in places {
-                    let value = by_name.get(name).ok_or_else(|| format!("it did not give {}", shown(name)))?;
+                    let value =
+                        by_name.get(name).ok_or_else(|| format!("it did not give {}", shown(name)))?;
                     self.put(place, value)?;
                 }
                 Ok(())
@@ -242,7 +264,12 @@ fn shown(name: &str) -> String {
 }
 
 /// The body: the client's, with its known fields where the settings have them.
-fn body(shape: &RequestOptions, values: &Values, request: &Request, model: &str) -> Result<String, UpstreamError> {
+fn body(
+    shape: &RequestOptions,
+    values: &Values,
+    request: &Request,
+    model: &str,
+) -> Result<String, UpstreamError> {
     let body = request.to_body(model);
     let body = String::from_utf8_lossy(&body);
     let fields = [("model", &shape.model), ("messages", &shape.messages), ("stream", &shape.stream)];

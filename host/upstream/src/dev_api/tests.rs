@@ -72,7 +72,10 @@ fn options() -> DevApiOptions {
 
 fn signed_by(signer: impl Signer + 'static, arguments: &[Argument], results: Results) -> DevApiOptions {
     let (signer, arguments) = (Arc::new(signer), arguments.to_vec());
-    DevApiOptions { signing: Some(Signing { name: "sig".to_owned(), signer, arguments, results }), ..options() }
+    DevApiOptions {
+        signing: Some(Signing { name: "sig".to_owned(), signer, arguments, results }),
+        ..options()
+    }
 }
 
 fn provider(options: DevApiOptions) -> DevApi {

@@ -154,15 +154,13 @@ fn every_setting_is_read() {
 
 #[test]
 fn signers_may_give_several_results_and_sign_nothing() {
-    let config = accept(
-        &provider("").replace(
-            "result = { header = 'sign' }",
-            "export = 'f'
+    let config = accept(&provider("").replace(
+        "result = { header = 'sign' }",
+        "export = 'f'
             arguments = ['sid', 'url']
             results = { a = { header = 'A' }, b = { query = 'b' } }
             config = { key = { secret = 'env::CLIENT_KEY' } }",
-        ),
-    );
+    ));
     let signer = &config.signers["s"];
     let places = [("a".to_owned(), header("a")), ("b".to_owned(), Place::Query("b".to_owned()))];
     assert_eq!(signer.results, Results::Named(places.into()));
@@ -211,19 +209,63 @@ c.toml:8:15: {}
 fn mistakes_of_a_provider_are_refused() {
     check_line("requests = {}", ".requests", "unknown key; did you mean `request`?");
     for (line, key, expect) in [
-        ("nonce = 'nonce'", ".nonce", "expected a place, found a string; write { header = \"NAME\" }, { query = \"NAME\" } or { body = \"/POINTER\" }"),
-        ("nonce = { header = 'a', body = '/b' }", ".nonce", "a value has one place; write { header = \"NAME\" }, { query = \"NAME\" } or { body = \"/POINTER\" }"),
-        ("nonce = { header = 'Host' }", ".nonce.header", "\"Host\": a header of the transport, which is not for use; name another header"),
-        ("nonce = { header = 'a b' }", ".nonce.header", "\"a b\": not the name of a header; name another header"),
-        ("nonce = { body = 'a' }", ".nonce.body", "\"a\": not a JSON pointer: it begins with `/`, `~` is written `~0` and a `/` in a name `~1`; write it like \"/data/text\""),
-        ("nonce = { header = 'SID' }", "", "the header `sid`: two values would have one place; give each its own"),
-        ("nonce = { body = '/messages/0' }", "", "the body's `/messages/0` and the body's `/messages`: two values would have one place; give each its own"),
-        ("nonce = { header = 'Sign' }", "SIGNER", "its result would take the place of the header `sign`; give it another place"),
-        ("timestamp_type = 'string'", ".timestamp_type", "headers and the query have text only; remove it, or put `timestamp` into the body"),
+        (
+            "nonce = 'nonce'",
+            ".nonce",
+            "expected a place, found a string; write { header = \"NAME\" }, { query = \"NAME\" } or { body = \"/POINTER\" }",
+        ),
+        (
+            "nonce = { header = 'a', body = '/b' }",
+            ".nonce",
+            "a value has one place; write { header = \"NAME\" }, { query = \"NAME\" } or { body = \"/POINTER\" }",
+        ),
+        (
+            "nonce = { header = 'Host' }",
+            ".nonce.header",
+            "\"Host\": a header of the transport, which is not for use; name another header",
+        ),
+        (
+            "nonce = { header = 'a b' }",
+            ".nonce.header",
+            "\"a b\": not the name of a header; name another header",
+        ),
+        (
+            "nonce = { body = 'a' }",
+            ".nonce.body",
+            "\"a\": not a JSON pointer: it begins with `/`, `~` is written `~0` and a `/` in a name `~1`; write it like \"/data/text\"",
+        ),
+        (
+            "nonce = { header = 'SID' }",
+            "",
+            "the header `sid`: two values would have one place; give each its own",
+        ),
+        (
+            "nonce = { body = '/messages/0' }",
+            "",
+            "the body's `/messages/0` and the body's `/messages`: two values would have one place; give each its own",
+        ),
+        (
+            "nonce = { header = 'Sign' }",
+            "SIGNER",
+            "its result would take the place of the header `sign`; give it another place",
+        ),
+        (
+            "timestamp_type = 'string'",
+            ".timestamp_type",
+            "headers and the query have text only; remove it, or put `timestamp` into the body",
+        ),
         ("path = 'chat?x'", ".path", "not the path of a URL; write it like \"/chat\""),
-        ("messages = 'none'", "", "what the user says would not be sent; write messages = \"/POINTER\" or user_text = \"/POINTER\""),
+        (
+            "messages = 'none'",
+            "",
+            "what the user says would not be sent; write messages = \"/POINTER\" or user_text = \"/POINTER\"",
+        ),
         ("content = 'text'", ".content", "\"text\" is not a text to sign; known here: body, user_text"),
-        ("sid = 'none'", "SID", "no place in a request and no signer wants it; remove it, or give it a place: request = { sid = { header = \"…\" } }"),
+        (
+            "sid = 'none'",
+            "SID",
+            "no place in a request and no signer wants it; remove it, or give it a place: request = { sid = { header = \"…\" } }",
+        ),
     ] {
         let key = match key {
             "SIGNER" => ".signer".to_owned(),
@@ -232,7 +274,11 @@ fn mistakes_of_a_provider_are_refused() {
         };
         check_line(&format!("[models.m.providers.p.request]\n{line}"), &key, expect);
     }
-    check_line("[models.m.providers.p.response]\ntext = 'x'", ".response.text", "\"x\": not a JSON pointer: it begins with `/`, `~` is written `~0` and a `/` in a name `~1`; write it like \"/data/text\"");
+    check_line(
+        "[models.m.providers.p.response]\ntext = 'x'",
+        ".response.text",
+        "\"x\": not a JSON pointer: it begins with `/`, `~` is written `~0` and a `/` in a name `~1`; write it like \"/data/text\"",
+    );
 }
 
 #[test]
@@ -244,7 +290,10 @@ fn mistakes_of_references_and_signers_are_refused() {
     };
     let device = "'dynamic::X-Device-Id'";
     for (to, expect) in [
-        ("'dynamic::Authorization'", "this header is between the client and the gateway; write \"dynamic::x-…\""),
+        (
+            "'dynamic::Authorization'",
+            "this header is between the client and the gateway; write \"dynamic::x-…\"",
+        ),
         ("'dynamic::'", "what follows dynamic:: is not the name of a header; write \"dynamic::x-…\""),
     ] {
         assert!(problem(device, to).ends_with(expect), "{to}");

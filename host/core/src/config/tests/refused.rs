@@ -7,7 +7,10 @@ use super::{BASE, Config, FILES, check, check_with_models, parse};
 #[test]
 fn unknown_keys_are_refused_everywhere() {
     check_with_models("sever = {}", "1:1: sever: unknown key; did you mean `server`?");
-    check_with_models("[admin]", "1:2: admin: unknown key; known here: models, pipelines, plugins, server, signers");
+    check_with_models(
+        "[admin]",
+        "1:2: admin: unknown key; known here: models, pipelines, plugins, server, signers",
+    );
     check_with_models(
         "[server]\nheartbeet = '1s'",
         "2:1: server.heartbeet: unknown key; did you mean `heartbeat`?",

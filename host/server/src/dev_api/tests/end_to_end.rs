@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// Signs as `signer/` does; `nonces` are what it is asked for.
+/// Signs as `signer/` does, and keeps what it was asked for.
 #[derive(Debug, Default)]
 struct Native {
     key: &'static str,
@@ -30,8 +30,11 @@ struct Native {
 impl Signer for Native {
     async fn sign(&self, request: &SignRequest) -> Result<Vec<(String, String)>, StageError> {
         self.seen.lock().expect("no panic").push(request.clone());
-        let value = |name| request.parameters.iter().find(|(known, _)| known == name).expect("an argument").1.as_str();
-        let sign = verify::sign(self.key, value("nonce"), value("timestamp"), value("device_id"), &request.content);
+        let value = |name| {
+            request.parameters.iter().find(|(known, _)| known == name).expect("an argument").1.as_str()
+        };
+        let sign =
+            verify::sign(self.key, value("nonce"), value("timestamp"), value("device_id"), &request.content);
         Ok(vec![("result".to_owned(), sign)])
     }
 }
@@ -74,9 +77,11 @@ impl Scene {
         let signer = Arc::new(Native { key, seen: Mutex::default() });
         let source = |value| Some(Source { headers: Vec::new(), otherwise: Some(Hidden::new(value)) });
         let arguments = vec![Argument::Nonce, Argument::Timestamp, Argument::DeviceId, Argument::Content];
-        let results = Results::One(rust_proxy_upstream::dev_api::Place::Header("sign".parse().expect("a header")));
+        let results =
+            Results::One(rust_proxy_upstream::dev_api::Place::Header("sign".parse().expect("a header")));
         let signing = Signing { name: "native".to_owned(), signer: signer.clone(), arguments, results };
-        let device = Source { headers: vec!["x-device-id".to_owned()], otherwise: Some(Hidden::new("device-1")) };
+        let device =
+            Source { headers: vec!["x-device-id".to_owned()], otherwise: Some(Hidden::new("device-1")) };
         let options = DevApiOptions {
             name: "dev".to_owned(),
             endpoint: format!("http://{address}/"),
@@ -94,7 +99,12 @@ impl Scene {
         Self { providers: Arc::new(Providers::new(vec![Provider::DevApi(backend)])), signer, served }
     }
 
-    async fn ask(&self, dialect: Dialect, body: Value, headers: &[(&str, &str)]) -> Result<Reply, ExchangeError> {
+    async fn ask(
+        &self,
+        dialect: Dialect,
+        body: Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Reply, ExchangeError> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = body.to_string().into();
         exchange::run(self, Incoming { request_id: "r1".to_owned(), dialect, body, headers }).await
@@ -127,7 +137,9 @@ async fn signed_requests_are_answered_in_every_form() {
         let reply = scene.ask(Dialect::OpenAiChat, request, &[]).await.expect("an answer");
         assert_eq!(streamed_text(reply).await, ANSWER);
         let request = json!({ "model": "ours", "messages": conversation() });
-        let Ok(Reply::Whole(body)) = scene.ask(Dialect::OpenAiChat, request, &[]).await else { panic!("a body") };
+        let Ok(Reply::Whole(body)) = scene.ask(Dialect::OpenAiChat, request, &[]).await else {
+            panic!("a body")
+        };
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(body["choices"][0]["message"]["content"], ANSWER);
         assert!(body["usage"]["prompt_tokens"].is_number());
@@ -143,17 +155,30 @@ async fn each_exchange_has_its_own_nonce_and_may_have_its_own_device() {
     }
     let seen = scene.signer.seen.lock().expect("no panic");
     let value = |at: usize, name| {
-        seen[at].parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).expect("a value")
+        seen[at]
+            .parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+            .expect("a value")
     };
     assert_ne!(value(0, "nonce"), value(1, "nonce"));
     assert_eq!((value(0, "device_id").as_str(), value(1, "device_id").as_str()), ("device-1", "theirs"));
-    assert_eq!(seen[0].content, r#"{"model":"theirs","messages":[{"role":"user","content":"a"}],"stream":true}"#);
+    assert_eq!(
+        seen[0].content,
+        r#"{"model":"theirs","messages":[{"role":"user","content":"a"}],"stream":true}"#
+    );
 }
 
 #[tokio::test]
 async fn another_key_is_refused_and_the_servers_reason_is_kept_for_the_log() {
     let scene = Scene::new(Answers::Own, "another key").await;
-    let error = scene.ask(Dialect::Chat, json!({ "message": "a", "stream": false }), &[]).await.expect_err("is refused");
-    let ExchangeError::Upstream(UpstreamError::Status { status: 401, message, .. }) = error else { panic!("{error}") };
+    let error = scene
+        .ask(Dialect::Chat, json!({ "message": "a", "stream": false }), &[])
+        .await
+        .expect_err("is refused");
+    let ExchangeError::Upstream(UpstreamError::Status { status: 401, message, .. }) = error else {
+        panic!("{error}")
+    };
     assert!(message.starts_with("the signature is not that of this request"), "{message}");
 }

@@ -33,10 +33,15 @@ async fn converted(
 }
 
 /// The same for every split of `input` in two, and in bytes.
-async fn at_every_split(input: &'static str, response: &ResponseOptions, request: &'static str) -> (String, Option<UpstreamError>) {
+async fn at_every_split(
+    input: &'static str,
+    response: &ResponseOptions,
+    request: &'static str,
+) -> (String, Option<UpstreamError>) {
     let input = input.as_bytes();
     let untimed = |(text, error): (String, Option<UpstreamError>)| {
-        let text = text.split("\"created\":").map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        let text =
+            text.split("\"created\":").map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
         (text.collect::<Vec<_>>().join("\"created\":0"), error)
     };
     let whole = untimed(converted(pieces([input]), target(response.clone(), request)).await);
@@ -76,7 +81,8 @@ async fn own_events_become_chunks() {
     assert!(text.contains(r#""delta":{"role":"assistant","content":"\u4f60\ud83d"}"#), "{text}");
     assert!(text.contains(r#""delta":{"content":"\ude00好"}"#), "{text}");
     let events = text.strip_suffix("data: [DONE]\n\n").expect("the terminal").split_terminator("\n\n");
-    let [finish, usage]: [Value; 2] = events.skip(2).map(event_json).collect::<Vec<_>>().try_into().expect("four events");
+    let [finish, usage]: [Value; 2] =
+        events.skip(2).map(event_json).collect::<Vec<_>>().try_into().expect("four events");
     assert_eq!((delta(&finish), &finish["choices"][0]["finish_reason"]), (&json!({}), &json!("length")));
     assert_eq!((&usage["choices"], &usage["usage"]["completion_tokens"]), (&json!([]), &json!(2)));
     assert_eq!((&usage["id"], &usage["model"]), (&json!("chatcmpl-r1"), &json!("m")));
@@ -110,10 +116,12 @@ async fn openais_chunks_pass_byte_for_byte() {
 
 #[tokio::test]
 async fn a_cut_stream_has_no_end() {
-    let (text, error) = at_every_split("data: {\"delta\":\"a\"}\n\n", &ResponseOptions::default(), PLAIN).await;
+    let (text, error) =
+        at_every_split("data: {\"delta\":\"a\"}\n\n", &ResponseOptions::default(), PLAIN).await;
     assert!(text.contains("\"a\"") && !text.contains("stop") && !text.contains("[DONE]"), "{text}");
     assert_eq!(error, None);
-    let (_, error) = at_every_split("data: {\"delta\":\"a\"}\n\ndata: {\"de", &ResponseOptions::default(), PLAIN).await;
+    let (_, error) =
+        at_every_split("data: {\"delta\":\"a\"}\n\ndata: {\"de", &ResponseOptions::default(), PLAIN).await;
     assert!(matches!(error, Some(UpstreamError::Incomplete(_))), "{error:?}");
     let by_close = ResponseOptions { end: None, ..ResponseOptions::default() };
     let (text, _) = at_every_split("data: {\"delta\":\"a\"}\n\n", &by_close, PLAIN).await;
@@ -168,13 +176,15 @@ async fn text_and_ends_are_found_where_the_settings_say() {
     let input = "data: {\"data\":[{\"t\":\"a\",\"last\":false}]}\n\ndata: {\"data\":[{\"t\":\"b\",\"last\":1}]}\n\ndata: END\n\n";
     let (text, error) = at_every_split(input, &response, PLAIN).await;
     let chunks = chunks(&text);
-    let texts: Vec<_> = chunks.iter().map(|chunk| delta(chunk)["content"].as_str().unwrap_or_default()).collect();
+    let texts: Vec<_> =
+        chunks.iter().map(|chunk| delta(chunk)["content"].as_str().unwrap_or_default()).collect();
     assert_eq!((texts, error), (vec!["a", "b", ""], None));
 }
 
 #[tokio::test]
 async fn whole_answers_become_completions_or_streams() {
-    let body = Bytes::from_static(br#"{"text":"a\u4f60","finish_reason":"max_tokens","usage":{"total_tokens":3}}"#);
+    let body =
+        Bytes::from_static(br#"{"text":"a\u4f60","finish_reason":"max_tokens","usage":{"total_tokens":3}}"#);
     let of = |response: ResponseOptions| target(response, PLAIN);
     let plain = of(ResponseOptions::default());
     let whole = plain.read_whole(&body).expect("an answer").into_body(&plain);
@@ -200,7 +210,8 @@ async fn whole_answers_become_completions_or_streams() {
         (r#"{"text":1}"#, "`/text` is not a string"),
         ("<html>", "it is not JSON"),
     ] {
-        let error = plain.read_whole(&Bytes::from_static(body.as_bytes())).err().expect("is refused").to_string();
+        let error =
+            plain.read_whole(&Bytes::from_static(body.as_bytes())).err().expect("is refused").to_string();
         assert!(error.ends_with(expect), "{error}");
     }
 }

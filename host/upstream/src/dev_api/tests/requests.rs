@@ -79,7 +79,10 @@ async fn every_place_is_a_setting() {
             "meta": { "flags": [1, { "a": null }], "os": "3", "t": null },
         })
     );
-    assert_eq!((sent(&draft, "x-app"), sent(&draft, "x-session")), ("app".to_owned(), "session-1".to_owned()));
+    assert_eq!(
+        (sent(&draft, "x-app"), sent(&draft, "x-session")),
+        ("app".to_owned(), "session-1".to_owned())
+    );
     assert!(!draft.headers.contains_key("nonce") && !draft.headers.contains_key("device-id"));
 }
 
@@ -102,7 +105,10 @@ async fn a_value_in_the_way_is_the_clients_to_move() {
     let mut options = options();
     options.request.sid = Some(body("/temperature/sid"));
     let error = provider(options).draft(&asked(REQUEST)).await.expect_err("is refused");
-    assert!(matches!(&error, UpstreamError::Request(why) if why.contains("`/temperature/sid` cannot be set")), "{error}");
+    assert!(
+        matches!(&error, UpstreamError::Request(why) if why.contains("`/temperature/sid` cannot be set")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -111,11 +117,18 @@ async fn a_value_may_come_from_the_client_by_a_header() {
     options.device_id = Some(Source { headers: vec!["x-device-id".to_owned()], otherwise: None });
     let mut request = asked(REQUEST);
     let error = provider(options.clone()).draft(&request).await.expect_err("is refused");
-    assert!(matches!(&error, UpstreamError::Request(why) if why == "the header `x-device-id` is missing"), "{error}");
+    assert!(
+        matches!(&error, UpstreamError::Request(why) if why == "the header `x-device-id` is missing"),
+        "{error}"
+    );
     request.headers = vec![("x-device-id".to_owned(), "theirs".to_owned())];
-    assert_eq!(sent(&provider(options.clone()).draft(&request).await.expect("a request"), "device-id"), "theirs");
+    assert_eq!(
+        sent(&provider(options.clone()).draft(&request).await.expect("a request"), "device-id"),
+        "theirs"
+    );
     request.headers.clear();
-    options.device_id = Some(Source { headers: vec!["x-device-id".to_owned()], otherwise: Some(Hidden::new("ours")) });
+    options.device_id =
+        Some(Source { headers: vec!["x-device-id".to_owned()], otherwise: Some(Hidden::new("ours")) });
     assert_eq!(sent(&provider(options).draft(&request).await.expect("a request"), "device-id"), "ours");
 }
 
@@ -138,10 +151,9 @@ async fn a_signer_gets_the_listed_arguments_and_the_bodys_bytes() {
 
 #[tokio::test]
 async fn the_signed_text_is_a_setting() {
-    for (content, expect) in [
-        (Content::UserText, "你\nb"),
-        (Content::At("/messages/1/content".parse().expect("a pointer")), "a"),
-    ] {
+    for (content, expect) in
+        [(Content::UserText, "你\nb"), (Content::At("/messages/1/content".parse().expect("a pointer")), "a")]
+    {
         let mut options = signed_by(Tells, &[Argument::Url], Results::One(body("/sign")));
         options.request.content = content;
         options.request.sid = Some(Place::Query("sid".to_owned()));
@@ -164,7 +176,8 @@ async fn each_attempt_is_signed_anew() {
 
 #[tokio::test]
 async fn results_go_where_they_are_listed() {
-    let places = [("a", header("authorization")), ("b", Place::Query("b".to_owned())), ("c", body("/auth/c"))];
+    let places =
+        [("a", header("authorization")), ("b", Place::Query("b".to_owned())), ("c", body("/auth/c"))];
     let places = BTreeMap::from(places.map(|(name, place)| (name.to_owned(), place)));
     let gives = Gives::these(&[("c", "\",\"model\":\"x"), ("b", "1&admin=1#"), ("a", "Sig x")]);
     let draft = draft(signed_by(gives, &[], Results::Named(places))).await;
