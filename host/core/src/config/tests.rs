@@ -313,7 +313,7 @@ impl FileSource for Shipped {
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        path.starts_with("plugins") || path.starts_with("signers")
+        path.starts_with("plugins") || path.starts_with("signer")
     }
 
     fn resolve(&self, path: &Path) -> PathBuf {

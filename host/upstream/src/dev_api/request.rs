@@ -54,8 +54,11 @@ impl Values {
 }
 
 fn resolve(source: &Source, headers: &[(String, String)]) -> Result<String, UpstreamError> {
-    let sent = |name: &String| headers.iter().find(|(sent, _)| sent == name).map(|(_, value)| value.as_str());
-    let found = source.headers.iter().find_map(sent).filter(|value| !value.is_empty());
+    let sent = |name: &String| {
+        let mut values = headers.iter().filter(|(sent, value)| sent == name && !value.is_empty());
+        values.next().map(|(_, value)| value.as_str())
+    };
+    let found = source.headers.iter().find_map(sent);
     let found = found.or_else(|| source.otherwise.as_ref().map(|value| value.expose()));
     found.map(str::to_owned).ok_or_else(|| {
         UpstreamError::Request(format!("the header `{}` is missing", source.headers.join("` or `")))
