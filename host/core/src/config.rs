@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod dev_api;
 mod environment;
 mod files;
 mod grant;
@@ -27,20 +28,23 @@ mod reader;
 mod reference;
 mod secret;
 mod server;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod units;
 
+pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use files::read as read_file;
 pub use files::{FileSource, Folder};
 pub use grant::Granted;
-pub use models::{Model, Provider, Timeouts};
+pub use models::{Model, OpenAi, Provider, Timeouts};
 pub use pipelines::Pipeline;
 pub use plugins::{Limits, OnError, Plugin};
 pub use problems::{Notice, Place, Position, Problem, Problems};
 pub use secret::Secret;
 pub use server::{ClientKey, Server};
+pub use signers::Signer;
 
 use reader::Table;
 
@@ -58,6 +62,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, Plugin>,
     /// Plugins in the order in which they run, by pipeline.
     pub pipelines: BTreeMap<String, Pipeline>,
+    /// The signers that providers use, by name.
+    pub signers: BTreeMap<String, Signer>,
     /// What clients can ask for, by the name that they send.
     pub models: BTreeMap<String, Model>,
     /// What is not wrong but probably not meant, for the log.
@@ -94,11 +100,17 @@ impl Config {
     }
 
     fn read(root: &mut Table<'_>) -> Self {
-        let server = root.section("server", server::read);
+        let mut server = root.section("server", server::read);
         let (pipelines, uses) = pipelines::read(root);
         let plugins = plugins::read(root, &uses);
-        let models = models::read(root, &pipelines);
+        let signers = signers::read(root);
+        let models = models::read(root, &pipelines, &signers);
+        server::resolve_chat_model(root, &mut server, &models);
         pipelines::note_unused(root, &models);
-        Self { server, plugins, pipelines, models, notices: Vec::new() }
+        signers::note_unused(root, &models);
+        let used = |name: &String| models.values().any(|model| model.signers().any(|signer| signer == name));
+        let signers = signers.into_iter().filter(|(name, _)| used(name));
+        let signers = signers.filter_map(|(name, signer)| Some((name, signer?))).collect();
+        Self { server, plugins, pipelines, signers, models, notices: Vec::new() }
     }
 }

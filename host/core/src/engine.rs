@@ -11,8 +11,11 @@ use rust_proxy_stream::ExchangeError;
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
 use rust_proxy_stream::fetch::Fetch;
-use rust_proxy_stream::upstream::{Backend, TokenProvider};
-use rust_proxy_upstream::{Client, EgressError, GuardedFetch, OpenAi, Router, StaticToken};
+use rust_proxy_stream::upstream::{Backend, Signer, TokenProvider};
+use rust_proxy_upstream::dev_api::Signing;
+use rust_proxy_upstream::{
+    Client, DevApi, DevApiOptions, EgressError, GuardedFetch, OpenAi, Provider, Router, StaticToken,
+};
 use rust_proxy_wasm::{Component, Imports, LoadError, Roles, Runtime, RuntimeOptions, Settings};
 use tokio::time::{Instant, timeout_at};
 
@@ -32,6 +35,8 @@ struct Inner {
     notices: Vec<Notice>,
     slots: Slots,
     exchange_max: Duration,
+    chat_model: Option<String>,
+    headers: Vec<String>,
 }
 
 /// What a loaded plugin says of itself, for people.
@@ -66,6 +71,8 @@ enum StartProblem {
     Role { pipeline: String, stage: &'static str, plugin: String, interface: &'static str },
     #[error("plugins.{name}.grant: {error}")]
     Fetch { name: String, error: EgressError },
+    #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]
+    Signer { name: String, file: PathBuf, reason: String },
     #[error("server.streams_max: {0}; lower it")]
     Runtime(LoadError),
     #[error("models.{model}.providers.{provider}: {error}")]
@@ -86,11 +93,12 @@ impl Engine {
             .iter()
             .map(|(name, it)| (name.as_str(), Arc::new(pipeline(it, &components))))
             .collect();
+        let signers = load_signers(config, &mut problems).await;
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
             let pipeline =
                 model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
-            let backend = backend(name, model, &mut problems);
+            let backend = backend(name, model, &signers, &mut problems);
             routes.insert(name.clone(), Route { pipeline, backend });
         }
         if !problems.is_empty() {
@@ -109,6 +117,8 @@ impl Engine {
             notices: notices(config, &components),
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
+            chat_model: server.chat_model.clone(),
+            headers: dynamic_headers(config),
         })))
     }
 
@@ -127,7 +137,24 @@ impl Engine {
         &self.0.notices
     }
 
-    /// Runs one chat exchange.
+    /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`), in lower case: what
+    /// [`Incoming::headers`] may hold.
+    pub fn headers(&self) -> &[String] {
+        &self.0.headers
+    }
+
+    /// Runs one exchange in OpenAI's chat dialect, without headers.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    ///
+    /// # Cancellation
+    /// As [`exchange`](Self::exchange).
+    pub async fn chat(&self, request_id: String, body: Bytes) -> Result<Reply, ExchangeError> {
+        self.exchange(Incoming { request_id, body, ..Incoming::default() }).await
+    }
+
+    /// Runs one exchange.
     ///
     /// # Errors
     /// [`ExchangeError`] where the answer has not begun; afterwards the end of the stream says what went
@@ -135,11 +162,11 @@ impl Engine {
     ///
     /// # Cancellation
     /// Dropping the call, or the stream that it returned, ends the exchange and frees everything of it.
-    pub async fn chat(&self, request_id: String, body: Bytes) -> Result<Reply, ExchangeError> {
+    pub async fn exchange(&self, incoming: Incoming) -> Result<Reply, ExchangeError> {
         let deadline = Instant::now() + self.0.exchange_max;
         let exchange = async {
             let slot = self.0.slots.take().await.ok_or(ExchangeError::Overloaded)?;
-            let reply = exchange::run(&*self.0, Incoming { request_id, body }).await?;
+            let reply = exchange::run(&*self.0, incoming).await?;
             Ok(match reply {
                 Reply::Whole(body) => Reply::Whole(body),
                 Reply::Stream(stream) => Reply::Stream(limited(stream, slot, deadline)),
@@ -152,6 +179,10 @@ impl Engine {
 impl Routes for Inner {
     fn route(&self, model: &str) -> Option<Route> {
         self.routes.get(model).cloned()
+    }
+
+    fn chat_model(&self) -> Option<&str> {
+        self.chat_model.as_deref()
     }
 }
 
@@ -272,22 +303,61 @@ fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, Component>)
     Pipeline { plugins: plugins.collect(), process, modify }
 }
 
-fn backend(name: &str, model: &config::Model, problems: &mut Vec<StartProblem>) -> Arc<dyn Backend> {
+/// The signers that loaded, each with what it gets and gives.
+type Signers = BTreeMap<String, Signing>;
+
+async fn load_signers(config: &Config, problems: &mut Vec<StartProblem>) -> Signers {
+    let mut signers = BTreeMap::new();
+    for (name, signer) in &config.signers {
+        match load_signer(signer).await {
+            Ok(loaded) => {
+                let (arguments, results) = (signer.arguments.clone(), signer.results.clone());
+                let signing = Signing { name: name.clone(), signer: loaded, arguments, results };
+                signers.insert(name.clone(), signing);
+            }
+            Err(reason) => {
+                let (name, file) = (name.clone(), signer.file.clone());
+                problems.push(StartProblem::Signer { name, file, reason });
+            }
+        }
+    }
+    signers
+}
+
+/// Makes a signer of its file.
+#[expect(clippy::unused_async, reason = "loading a module compiles it off this thread")]
+async fn load_signer(signer: &config::Signer) -> Result<Arc<dyn Signer>, String> {
+    config::read_file(&signer.file).map_err(|error| error.to_string())?;
+    Err("this version cannot run signers; write signer = \"none\" at its providers to send requests unsigned"
+        .to_owned())
+}
+
+/// The headers that any provider asks for.
+fn dynamic_headers(config: &Config) -> Vec<String> {
+    let providers = config.models.values().flat_map(|model| model.providers.values());
+    let headers = providers.flat_map(|provider| match provider {
+        config::Provider::DevApi(provider) => provider.headers().map(str::to_owned).collect(),
+        config::Provider::OpenAi(_) => Vec::new(),
+    });
+    let headers: std::collections::BTreeSet<String> = headers.collect();
+    headers.into_iter().collect()
+}
+
+fn backend(
+    name: &str,
+    model: &config::Model,
+    signers: &Signers,
+    problems: &mut Vec<StartProblem>,
+) -> Arc<dyn Backend> {
     let mut providers = Vec::with_capacity(model.routing.len());
     for provider in &model.routing {
-        let Some(settings) = model.providers.get(provider) else { continue };
-        let key = settings.api_key.as_ref();
-        let token = key.map(|key| Arc::new(StaticToken::new(key.expose())) as Arc<dyn TokenProvider>);
-        match Client::new(settings.timeouts) {
-            Ok(client) => {
-                providers.push(OpenAi::new(
-                    provider,
-                    &settings.api_base,
-                    &settings.model_name,
-                    token,
-                    client,
-                ));
-            }
+        let made = match model.providers.get(provider) {
+            Some(config::Provider::OpenAi(settings)) => openai(provider, settings),
+            Some(config::Provider::DevApi(settings)) => dev_api(provider, settings, signers),
+            None => continue,
+        };
+        match made {
+            Ok(made) => providers.push(made),
             Err(error) => {
                 let (model, provider) = (name.to_owned(), provider.clone());
                 problems.push(StartProblem::Provider { model, provider, error });
@@ -295,4 +365,28 @@ fn backend(name: &str, model: &config::Model, problems: &mut Vec<StartProblem>) 
         }
     }
     Arc::new(Router::new(providers))
+}
+
+fn openai(name: &str, settings: &config::OpenAi) -> Result<Provider, EgressError> {
+    let key = settings.api_key.as_ref();
+    let token = key.map(|key| Arc::new(StaticToken::new(key.expose())) as Arc<dyn TokenProvider>);
+    let client = Client::new(settings.timeouts)?;
+    Ok(Provider::OpenAi(OpenAi::new(name, &settings.api_base, &settings.model_name, token, client)))
+}
+
+fn dev_api(name: &str, settings: &config::DevApi, signers: &Signers) -> Result<Provider, EgressError> {
+    // A signer that did not load has been reported; nothing is started then.
+    let signing = settings.signer.as_ref().and_then(|name| signers.get(name)).cloned();
+    let options = DevApiOptions {
+        name: name.to_owned(),
+        endpoint: settings.endpoint.clone(),
+        model: settings.model_name.clone(),
+        device_id: settings.device_id.clone(),
+        os_type: settings.os_type.clone(),
+        sid: settings.sid.clone(),
+        signing,
+        request: settings.request.clone(),
+        response: settings.response.clone(),
+    };
+    Ok(Provider::DevApi(DevApi::new(options, Client::new(settings.timeouts)?)))
 }

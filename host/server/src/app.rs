@@ -10,12 +10,13 @@ use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use bytes::Bytes;
 use futures_util::Stream;
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use rust_proxy_core::Engine;
 use rust_proxy_core::config::Server;
 use rust_proxy_stream::ExchangeError;
-use rust_proxy_stream::exchange::{Reply, ResponseStream, StreamEvent};
+use rust_proxy_stream::dialect::Dialect;
+use rust_proxy_stream::exchange::{Incoming, Reply, ResponseStream, StreamEvent};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,11 +32,15 @@ pub(crate) trait Chat: Clone + Send + Sync + 'static {
     /// The names of the models.
     fn models(&self) -> Vec<String>;
 
+    /// The headers that an exchange may have, in lower case.
+    fn headers(&self) -> &[String] {
+        &[]
+    }
+
     /// Runs one exchange; dropping it, or the events, cancels it.
     fn chat(
         &self,
-        request_id: String,
-        body: Bytes,
+        incoming: Incoming,
     ) -> impl Future<Output = Result<Answer<Self::Events>, ExchangeError>> + Send;
 }
 
@@ -54,8 +59,12 @@ impl Chat for Engine {
         Self::models(self)
     }
 
-    async fn chat(&self, request_id: String, body: Bytes) -> Result<Answer<ResponseStream>, ExchangeError> {
-        Ok(match Self::chat(self, request_id, body).await? {
+    fn headers(&self) -> &[String] {
+        Self::headers(self)
+    }
+
+    async fn chat(&self, incoming: Incoming) -> Result<Answer<ResponseStream>, ExchangeError> {
+        Ok(match self.exchange(incoming).await? {
             Reply::Whole(body) => Answer::Whole(body),
             Reply::Stream(events) => Answer::Events(events),
         })
@@ -75,6 +84,7 @@ pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
     let &Server { heartbeat, body_max, exchange_max, .. } = server;
     Router::new()
         .route("/v1/chat/completions", post(completions::<C>))
+        .route("/chat", post(message::<C>))
         .route("/v1/models", get(models::<C>))
         .route(HEALTH, get(health))
         .method_not_allowed_fallback(async || ingress::refuse(Refusal::Method))
@@ -89,26 +99,46 @@ async fn completions<C: Chat>(
     Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Response {
+    exchange(app, id, Dialect::OpenAiChat, request).await
+}
+
+async fn message<C: Chat>(
+    State(app): State<App<C>>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    request: Request,
+) -> Response {
+    exchange(app, id, Dialect::Chat, request).await
+}
+
+async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, request: Request) -> Response {
+    let headers = listed(app.chat.headers(), request.headers());
     let body = match ingress::json_body(request, app.body_max, app.exchange_max).await {
         Ok(body) => body,
         Err(refusal) => return ingress::refuse(refusal),
     };
     let streaming = {
         let body = body.clone();
-        move || asks_for_a_stream(&body)
+        move || asks_for_a_stream(&body).unwrap_or(dialect == Dialect::Chat)
     };
     let heartbeat = app.heartbeat;
-    let exchange = async move { app.chat.chat(id, body).await };
+    let incoming = Incoming { request_id, dialect, body, headers };
+    let exchange = async move { app.chat.chat(incoming).await };
     egress::answer(exchange, streaming, heartbeat).await
 }
 
-/// What else is in a request is the engine's to read.
-fn asks_for_a_stream(body: &[u8]) -> bool {
+/// The headers that the configuration asks for by name; the first of each that is text.
+fn listed(names: &[String], headers: &HeaderMap) -> Vec<(String, String)> {
+    let value = |name: &String| Some((name.clone(), headers.get(name)?.to_str().ok()?.to_owned()));
+    names.iter().filter_map(value).collect()
+}
+
+/// `None` where a request does not say. What else is in it is the engine's to read.
+fn asks_for_a_stream(body: &[u8]) -> Option<bool> {
     #[derive(Deserialize)]
     struct Request {
         stream: Option<bool>,
     }
-    serde_json::from_slice(body).is_ok_and(|Request { stream }| stream == Some(true))
+    serde_json::from_slice(body).map_or(Some(false), |Request { stream }| stream)
 }
 
 async fn models<C: Chat>(State(app): State<App<C>>) -> Response {

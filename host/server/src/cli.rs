@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use rust_proxy_core::Engine;
-use rust_proxy_core::config::{Config, ProcessEnvironment};
+use rust_proxy_core::config::{Config, Environment, ProcessEnvironment};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::dev_api::{Answers, Settings};
 use crate::logging::{self, LogFormat};
 use crate::{Gateway, GatewayError, dev_api, serve};
 
@@ -50,7 +51,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Serve a model for demonstrations: OpenAI's API, answering with a quote of what it was sent.
+    /// Serve a model for demonstrations, answering with a quote of what it was sent: OpenAI's API, and the Dev
+    /// API (`POST /chat`), every signature of which is verified.
     DevApi {
         /// Where to listen.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
@@ -58,6 +60,13 @@ enum Command {
         /// The pause between two pieces of an answer, such as 60ms or 1s.
         #[arg(long, value_name = "TIME", default_value = "60ms", value_parser = duration)]
         delay: Duration,
+        /// Where the key of signatures is: env::NAME. Without it SIGNER_KEY is asked, then the key is the
+        /// documented "demonstration-key-not-a-secret".
+        #[arg(long, value_name = "env::NAME", value_parser = variable)]
+        key: Option<String>,
+        /// The form of the Dev API's answers; a request's `stream_format` says otherwise.
+        #[arg(long, value_enum, default_value_t = Answers::Own)]
+        answers: Answers,
     },
 }
 
@@ -108,7 +117,9 @@ async fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve { config } => serve_gateway(&config).await,
         Command::Check { config } => check(&config).await,
-        Command::DevApi { listen, delay } => serve_dev_api(listen, delay).await,
+        Command::DevApi { listen, delay, key, answers } => {
+            serve_dev_api(listen, Settings { delay, key: signer_key(key.as_deref())?, answers }).await
+        }
     }
 }
 
@@ -133,12 +144,26 @@ async fn check(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve_dev_api(listen: SocketAddr, delay: Duration) -> Result<(), Failure> {
+/// The key that signatures are verified with.
+fn signer_key(variable: Option<&str>) -> Result<String, Failure> {
+    let value = ProcessEnvironment.var(variable.unwrap_or("SIGNER_KEY")).filter(|value| !value.is_empty());
+    match (value, variable) {
+        (Some(key), _) => Ok(key),
+        (None, None) => Ok(dev_api::DEMONSTRATION_KEY.to_owned()),
+        (None, Some(name)) => Err(Failure::configuration(format!(
+            "the environment variable {name} (`--key`) is not set; provide it, or leave `--key` out"
+        ))),
+    }
+}
+
+async fn serve_dev_api(listen: SocketAddr, settings: Settings) -> Result<(), Failure> {
     let refused = |error| Failure::other(format!("cannot listen on {listen} (`--listen`): {error}"));
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let ready = format!("demonstration model on http://{address}/v1; it logs what it is sent");
-    until_signalled(&ready, |first| serve::serve(listener, dev_api::router(delay), DEV_API_GRACE, first))
+    let ready = format!(
+        "demonstration model on http://{address}/v1, Dev API on http://{address}/chat; it logs what it is sent"
+    );
+    until_signalled(&ready, |first| serve::serve(listener, dev_api::router(settings), DEV_API_GRACE, first))
         .await
 }
 
@@ -173,6 +198,12 @@ fn signals(count: usize) -> Result<Signals, Failure> {
             }
         }
     }))
+}
+
+/// The variable that `env::NAME` names: the key itself would show in the list of processes.
+fn variable(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("env::").filter(|name| !name.is_empty());
+    name.map(str::to_owned).ok_or_else(|| "write it like env::NAME".to_owned())
 }
 
 /// A whole number of `ms` or `s`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,15 +12,15 @@ use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use rust_proxy_core::config::{Config, Folder, Server};
 use rust_proxy_stream::ExchangeError;
-use rust_proxy_stream::exchange::{End, StreamEvent};
-use serde_json::Value;
+use rust_proxy_stream::exchange::{End, Incoming, StreamEvent};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::app::{Answer, Chat};
 
 pub(crate) type Events = Pin<Box<dyn Stream<Item = StreamEvent> + Send>>;
-type Script = dyn Fn(Bytes) -> Result<Answer<Events>, ExchangeError> + Send + Sync;
+type Script = dyn Fn(Incoming) -> Result<Answer<Events>, ExchangeError> + Send + Sync;
 
 /// An engine that answers every request as its script says.
 #[derive(Clone)]
@@ -30,7 +30,17 @@ impl Fake {
     pub(crate) fn new(
         script: impl Fn(Bytes) -> Result<Answer<Events>, ExchangeError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(script))
+        Self(Arc::new(move |incoming: Incoming| script(incoming.body)))
+    }
+
+    /// Gives what is known of each request as its answer.
+    pub(crate) fn tells() -> Self {
+        Self(Arc::new(|Incoming { dialect, body, headers, .. }| {
+            let body = String::from_utf8_lossy(&body);
+            Ok(Answer::Whole(
+                json!({ "dialect": dialect.name(), "headers": headers, "body": body }).to_string().into(),
+            ))
+        }))
     }
 
     /// Gives each request back as its answer.
@@ -46,8 +56,13 @@ impl Chat for Fake {
         vec!["m1".to_owned(), "m2".to_owned()]
     }
 
-    async fn chat(&self, _: String, body: Bytes) -> Result<Answer<Events>, ExchangeError> {
-        (self.0)(body)
+    fn headers(&self) -> &[String] {
+        static HEADERS: LazyLock<[String; 1]> = LazyLock::new(|| ["x-device-id".to_owned()]);
+        &*HEADERS
+    }
+
+    async fn chat(&self, incoming: Incoming) -> Result<Answer<Events>, ExchangeError> {
+        (self.0)(incoming)
     }
 }
 

@@ -56,7 +56,9 @@ pub(crate) enum Refusal {
     #[error("the body could not be read to its end")]
     Broken,
     /// A path that does not exist here.
-    #[error("there is no such route: POST /v1/chat/completions, GET /v1/models and GET /health are served")]
+    #[error(
+        "there is no such route: POST /v1/chat/completions, POST /chat, GET /v1/models and GET /health are served"
+    )]
     Route,
     /// A path that exists, with another method.
     #[error("this route does not take this method: the `allow` header lists those that it takes")]

@@ -176,6 +176,7 @@ impl From<&UpstreamError> for ApiError {
                 "upstream_unreachable",
                 &"the upstream cannot be reached; the gateway's log says why",
             ),
+            UpstreamError::Request(message) => Self::invalid(None, message),
             UpstreamError::Incomplete(_) => bad_gateway("upstream_incomplete", error),
             UpstreamError::Protocol(_) => bad_gateway("upstream_protocol", error),
             UpstreamError::Reported(_) => bad_gateway("upstream_failed", error),

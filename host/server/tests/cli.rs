@@ -67,6 +67,18 @@ impl Serving {
         answer
     }
 
+    fn post(&self, path: &str, body: &str) -> String {
+        let mut client = TcpStream::connect(&self.address).expect("a connection");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let length = body.len();
+        let request =
+            format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+        client.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
     fn terminate(mut self) -> Option<i32> {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
         assert!(killed.success());
@@ -128,4 +140,82 @@ fn arguments_that_cannot_be_read_are_refused() {
     let (code, _, errors) = run(&["dev-api", "--delay", "60"]);
     assert_eq!(code, Some(2));
     assert!(errors.contains("write it like 60ms or 1s"), "{errors}");
+}
+
+/// A provider of the Dev API at `endpoint`.
+fn signed(endpoint: &str, signer: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+
+[models.m]
+routing = ["dev"]
+
+[models.m.providers.dev]
+type = "dev-api"
+endpoint = "{endpoint}"
+device_id = ["dynamic::x-device-id", "env::DEVICE_ID", "d"]
+os_type = ["env::OS_TYPE", "3"]
+sid = ["env::SID", "s"]
+signer = "{signer}"
+"#
+    )
+}
+
+#[test]
+fn chat_needs_a_message_only() {
+    let model = serve(&["dev-api", "--listen", "127.0.0.1:0", "--delay", "0ms"]);
+    let file =
+        configuration(&PLAIN.replace("[pipelines.unused]", "").replace("127.0.0.1:8787", &model.address));
+    let gateway = serve(&["serve", "--config", file.to_str().expect("text")]);
+    let streamed = gateway.post("/chat", r#"{"message":"hi"}"#);
+    assert!(
+        streamed.contains("text/event-stream") && streamed.contains("chat.completion.chunk"),
+        "{streamed}"
+    );
+    assert!(streamed.contains("data: [DONE]"), "{streamed}");
+    let whole = gateway.post("/chat", r#"{"messages":[{"role":"user","content":"hi"}],"stream":false}"#);
+    assert!(whole.contains(r#"You said: \"hi\". Banana bread"#), "{whole}");
+    let refused = gateway.post("/chat", "{}");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("`message`: missing"), "{refused}");
+    assert_eq!((gateway.terminate(), model.terminate()), (Some(0), Some(0)));
+}
+
+#[test]
+fn the_dev_api_refuses_what_is_not_signed() {
+    let model = serve(&["dev-api", "--listen", "127.0.0.1:0", "--delay", "0ms"]);
+    let file = configuration(&signed(&format!("http://{}", model.address), "none"));
+    let gateway = serve(&["serve", "--config", file.to_str().expect("text")]);
+    let refused = gateway.post("/chat", r#"{"message":"hi"}"#);
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    assert!(refused.contains("the header `sign` is missing"), "{refused}");
+    let (code, out, _) = run(&["check", "--config", file.to_str().expect("text")]);
+    let expect = format!("  provider  dev: m at http://{}/, unsigned\n", model.address);
+    assert!(code == Some(0) && out.contains(&expect), "{out}");
+    assert_eq!((gateway.terminate(), model.terminate()), (Some(0), Some(0)));
+}
+
+#[test]
+fn what_keeps_a_signed_provider_from_starting_is_named() {
+    let module = tempfile::Builder::new().suffix(".wasm").tempfile().expect("a file").into_temp_path();
+    let signer =
+        format!("[signers.s]\nfile = {:?}\nresult = {{ header = 'sign' }}\n", module.display().to_string());
+    let file = configuration(&format!("{signer}{}", signed("http://127.0.0.1:1", "s")));
+    let (code, _, errors) = run(&["check", "--config", file.to_str().expect("text")]);
+    assert_eq!(code, Some(78), "{errors}");
+    assert!(errors.starts_with("signers.s: Failed to get WasmSigner instance: "), "{errors}");
+
+    let file = configuration(&signed("env::API_ENDPOINT_THAT_IS_NOT_SET", "none"));
+    let (code, _, errors) = run(&["check", "--config", file.to_str().expect("text")]);
+    assert_eq!(code, Some(78), "{errors}");
+    let cause =
+        "Failed to create DevApiClient: the environment variable API_ENDPOINT_THAT_IS_NOT_SET is not set";
+    assert!(errors.contains(cause), "{errors}");
+
+    let (code, _, errors) = run(&["dev-api", "--key", "env::KEY_THAT_IS_NOT_SET"]);
+    assert_eq!(code, Some(78));
+    assert!(errors.contains("KEY_THAT_IS_NOT_SET (`--key`) is not set"), "{errors}");
+    let (code, _, errors) = run(&["dev-api", "--key", "a-key-itself"]);
+    assert!(code == Some(2) && errors.contains("write it like env::NAME"), "{errors}");
 }

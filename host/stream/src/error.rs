@@ -82,6 +82,9 @@ pub enum UpstreamError {
     /// An error event in the stream, or an error object in place of an answer.
     #[error("the upstream failed: {0}")]
     Reported(String),
+    /// The client's request lacks something that the provider needs; the client can mend it.
+    #[error("the provider needs more of the request: {0}")]
+    Request(String),
     /// The credential for the upstream is not to be had.
     #[error("no credential for the upstream: {0}")]
     Credential(String),

@@ -10,18 +10,24 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 
 use crate::chain::{self, Flow, Pipeline, Processed, ResponseChain};
 use crate::dialect::openai_chat::{Request, Response, canned};
+use crate::dialect::{self, Dialect};
 use crate::error::{ExchangeError, UpstreamError};
 use crate::sse::{Decoder, SseError};
 use crate::stage::Context;
 use crate::upstream::{Backend, BodyStream, UpstreamReply, UpstreamRequest};
 
 /// A chat request as it came in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Incoming {
     /// The id that the client sees as `x-request-id`.
     pub request_id: String,
+    /// What the body is written in.
+    pub dialect: Dialect,
     /// The body.
     pub body: Bytes,
+    /// The headers that the configuration asks for by name (`dynamic::NAME`), and no others: names in lower
+    /// case. Plugins do not see them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What a model's name stands for.
@@ -37,6 +43,11 @@ pub struct Route {
 pub trait Routes: Send + Sync {
     /// `None` where the configuration does not have the model.
     fn route(&self, model: &str) -> Option<Route>;
+
+    /// The model of a request to `POST /chat` that names none.
+    fn chat_model(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What the client gets.
@@ -78,11 +89,16 @@ pub enum End {
 /// connection is closed.
 pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, ExchangeError> {
     // ② parse
-    let mut request = Request::parse(&incoming.body)?;
+    let Incoming { request_id, dialect, body, headers } = incoming;
+    let body = match dialect {
+        Dialect::OpenAiChat => body,
+        Dialect::Chat => dialect::to_openai_chat(&body, routes.chat_model())?,
+    };
+    let mut request = Request::parse(&body)?;
     let context = Context {
-        request_id: incoming.request_id,
+        request_id,
         model: request.model().to_owned(),
-        dialect: "openai-chat",
+        dialect: dialect.name(),
         streaming: request.streaming(),
         metadata: Vec::new(),
     };
@@ -100,7 +116,7 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
             };
             // ④ credential ⑤ forward
             let request_id = context.request_id.clone();
-            backend.forward(UpstreamRequest { request_id, request }).await?
+            backend.forward(UpstreamRequest { request_id, request, headers }).await?
         }
     };
     // ⑥ modify

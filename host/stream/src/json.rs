@@ -8,6 +8,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+mod pointer;
+
+pub use pointer::{CannotSet, NotAPointer, Pointer};
+
 /// Where `inner`, a part of `outer`, stands in it.
 pub(crate) fn place(outer: &str, inner: &str) -> Range<usize> {
     let start = (inner.as_ptr() as usize).wrapping_sub(outer.as_ptr() as usize);
@@ -32,7 +36,7 @@ pub(crate) fn splice<'a>(
 }
 
 /// A JSON string literal.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     // A string is always serialisable.
     serde_json::to_string(text).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ pub mod error;
 pub mod exchange;
 pub mod fetch;
 pub mod item;
-mod json;
+pub mod json;
 pub mod lane;
 pub mod sse;
 pub mod stage;

@@ -14,7 +14,7 @@ pub struct Context {
     pub request_id: String,
     /// The model that the client asked for.
     pub model: String,
-    /// The client's wire format: `openai-chat`.
+    /// The client's wire format: `openai-chat` or `chat`.
     pub dialect: &'static str,
     /// Whether the client asked for a stream.
     pub streaming: bool,

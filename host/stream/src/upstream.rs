@@ -30,6 +30,8 @@ pub struct UpstreamRequest {
     pub request_id: String,
     /// The request; the backend puts the provider's name of the model into it.
     pub request: crate::dialect::openai_chat::Request,
+    /// The client's headers that the configuration asks for by name, in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 /// The answer of an upstream whose head was 2xx.

@@ -11,9 +11,9 @@ use rust_proxy_stream::upstream::{TokenProvider, UpstreamReply, UpstreamRequest}
 use crate::egress::{Answer, Client};
 
 /// The longest whole answer that is taken, in bytes: well above the longest text with its logprobs.
-const BODY_MAX: usize = 64 << 20;
+pub(crate) const BODY_MAX: usize = 64 << 20;
 /// How much of an error's body is read, in bytes: enough for any message.
-const ERROR_MAX: usize = 64 << 10;
+pub(crate) const ERROR_MAX: usize = 64 << 10;
 
 /// One OpenAI-compatible provider.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl OpenAi {
     }
 }
 
-fn is_event_stream(answer: &Answer) -> bool {
+pub(crate) fn is_event_stream(answer: &Answer) -> bool {
     let kind = answer.header("content-type").and_then(|kind| kind.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }

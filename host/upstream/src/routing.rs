@@ -4,17 +4,44 @@ use async_trait::async_trait;
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
 
+use crate::dev_api::DevApi;
 use crate::openai::OpenAi;
+
+/// One provider of any type.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Provider {
+    /// OpenAI's API.
+    OpenAi(OpenAi),
+    /// The Dev API, or one like it.
+    DevApi(DevApi),
+}
+
+impl Provider {
+    fn name(&self) -> &str {
+        match self {
+            Self::OpenAi(provider) => provider.name(),
+            Self::DevApi(provider) => provider.name(),
+        }
+    }
+
+    async fn ask(&self, request: &UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+        match self {
+            Self::OpenAi(provider) => provider.ask(request).await,
+            Self::DevApi(provider) => provider.ask(request).await,
+        }
+    }
+}
 
 /// The providers of one model, in the order of its `routing`.
 #[derive(Debug, Clone)]
 pub struct Router {
-    providers: Vec<OpenAi>,
+    providers: Vec<Provider>,
 }
 
 impl Router {
     /// A router over providers, of which there must be one at least.
-    pub fn new(providers: Vec<OpenAi>) -> Self {
+    pub fn new(providers: Vec<Provider>) -> Self {
         Self { providers }
     }
 }

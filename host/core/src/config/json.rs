@@ -30,6 +30,11 @@ pub(super) fn read(node: &Node<'_>) -> Json {
     node.table(|t| object(t.rest()))
 }
 
+/// The values of a list.
+pub(super) fn list(node: &Node<'_>) -> Vec<Value> {
+    node.items().iter().filter_map(|item| value(item).map(|json| json.real)).collect()
+}
+
 fn object<'a>(entries: impl IntoIterator<Item = (String, Node<'a>)>) -> Json {
     let mut real = Map::new();
     let mut shown = Map::new();

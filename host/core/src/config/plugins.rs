@@ -20,7 +20,7 @@ const MEMORY: u64 = 16 << 20;
 /// Calls take microseconds: this is a thousand times more, and still below what a reader notices.
 const CPU: Duration = Duration::from_millis(20);
 /// Ten times the CPU time, for a busy machine.
-const WALL: Duration = Duration::from_millis(200);
+pub(super) const WALL: Duration = Duration::from_millis(200);
 /// For a plugin with HTTP: a page that is not there by then is not worth the reader's wait.
 const WALL_WITH_HTTP: Duration = Duration::from_secs(30);
 /// More pages than a question is worth, and few enough that nobody is flooded in a user's name.
@@ -145,7 +145,7 @@ fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
     }
 }
 
-fn limits(t: &mut Table<'_>, wall: Duration) -> Limits {
+pub(super) fn limits(t: &mut Table<'_>, wall: Duration) -> Limits {
     Limits {
         memory: t.size("memory", MEMORY_RANGE, MEMORY),
         cpu: t.duration("cpu", CPU),

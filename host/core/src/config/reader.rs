@@ -1,6 +1,6 @@
 //! A cursor over the TOML tree that collects problems where serde would stop at the first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use toml::de::{DeTable, Error};
@@ -36,6 +36,7 @@ pub(super) fn read<T>(
         broken: RefCell::default(),
         problems: RefCell::default(),
         notices: RefCell::default(),
+        prefix: Cell::new(""),
     };
     reading.report_syntax(&errors);
     // What follows a broken header would be read as part of another table.
@@ -56,6 +57,8 @@ struct Reading<'a> {
     broken: RefCell<BTreeSet<usize>>,
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<Notice>>,
+    /// What problems begin with.
+    prefix: Cell<&'static str>,
 }
 
 impl Reading<'_> {
@@ -86,8 +89,9 @@ impl Reading<'_> {
         Place { file: self.file.to_owned(), position, key: key.to_owned() }
     }
 
-    fn report(&self, offset: usize, key: &str, message: String, fix: String) {
+    fn report(&self, offset: usize, key: &str, mut message: String, fix: String) {
         let position = self.position(offset);
+        message.insert_str(0, self.prefix.get());
         let problem = Problem { place: self.place(position, key), message, fix: Some(fix) };
         let mut problems = self.problems.borrow_mut();
         if !self.broken.borrow().contains(&position.line) && !problems.contains(&problem) {

@@ -5,11 +5,19 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
+use rust_proxy_upstream::dev_api::{Hidden, Source};
+
 use super::reader::Node;
 use super::secret::Secret;
 
 /// What to do where a secret is not found.
 pub(super) const SECRET_FIX: &str = "provide it, or name another place: \"env::NAME\", \"path::FILE\"";
+
+/// What a header of the client's request begins with.
+const DYNAMIC: &str = "dynamic::";
+
+/// Headers that never leave for a provider.
+const CLIENTS_OWN: [&str; 4] = ["authorization", "cookie", "host", "proxy-authorization"];
 
 /// What a string or list of references came to. Prints its origin where that is not the file itself.
 pub(super) struct Text {
@@ -52,12 +60,44 @@ impl Node<'_> {
     /// of the list may be a plain string, the default.
     pub(super) fn text(&self) -> Option<Text> {
         let (last, others) = self.candidates()?;
+        self.resolve_text(&others, &last)
+    }
+
+    /// As [`text`](Self::text), and `dynamic::NAME` stands for a header of the client's request.
+    pub(super) fn source(&self) -> Option<Source> {
+        let all = self.strings()?;
+        let mut headers = Vec::new();
+        for name in all.iter().filter_map(|text| text.strip_prefix(DYNAMIC)) {
+            let name = name.to_ascii_lowercase();
+            let refused = match name.parse::<http::HeaderName>() {
+                Err(_) => "what follows dynamic:: is not the name of a header",
+                // The client's key for the gateway, and what a browser adds, are nothing for a provider.
+                Ok(_) if CLIENTS_OWN.contains(&name.as_str()) => {
+                    "this header is between the client and the gateway"
+                }
+                Ok(_) => {
+                    headers.push(name);
+                    continue;
+                }
+            };
+            return self.problem(refused, "write \"dynamic::x-…\"");
+        }
+        let others: Vec<String> = all.into_iter().filter(|text| !text.starts_with(DYNAMIC)).collect();
+        let otherwise = match self.checked(others)? {
+            Some((last, others)) => Some(Hidden::new(self.resolve_text(&others, &last)?.value)),
+            None if headers.is_empty() => return self.empty_list(),
+            None => None,
+        };
+        Some(Source { headers, otherwise })
+    }
+
+    fn resolve_text(&self, others: &[String], last: &String) -> Option<Text> {
         if others.iter().any(|other| !is_reference(other)) {
             let fix = "put the default last: [\"env::NAME\", \"default\"]";
             return self.problem("a list may hold one plain string only, its last", fix);
         }
         let otherwise = format!("provide it, or a default: [{last:?}, \"…\"]");
-        self.resolve(&others, &last, &otherwise)
+        self.resolve(others, last, &otherwise)
     }
 
     /// A reference to text that must not stand in the file, or a list of such references.
@@ -97,16 +137,28 @@ impl Node<'_> {
     }
 
     fn candidates(&self) -> Option<(String, Vec<String>)> {
-        let mut all = match self.value() {
-            Some(DeValue::String(text)) => vec![text.clone().into_owned()],
-            Some(DeValue::Array(_)) => {
-                self.items().iter().map(Node::name).collect::<Option<Vec<String>>>()?
-            }
-            _ => return self.wrong_type("a string", "write it in quotes"),
-        };
-        if all.iter().any(|text| text.starts_with("dynamic::")) {
-            return self.problem("dynamic:: is not available in this version", "write \"env::NAME\"");
+        let all = self.strings()?;
+        if all.iter().any(|text| text.starts_with(DYNAMIC)) {
+            return self.problem("dynamic:: is not available for this setting", "write \"env::NAME\"");
         }
+        self.checked(all)?.or_else(|| self.empty_list())
+    }
+
+    fn strings(&self) -> Option<Vec<String>> {
+        match self.value() {
+            Some(DeValue::String(text)) => Some(vec![text.clone().into_owned()]),
+            Some(DeValue::Array(_)) => self.items().iter().map(Node::name).collect(),
+            _ => self.wrong_type("a string", "write it in quotes"),
+        }
+    }
+
+    fn empty_list<T>(&self) -> Option<T> {
+        self.problem("the list is empty", "write [\"env::NAME\", \"default\"]")
+    }
+
+    /// The last of a list and those before it; `Some(None)` for an empty one.
+    #[expect(clippy::option_option, reason = "the outer one says that there is no problem")]
+    fn checked(&self, mut all: Vec<String>) -> Option<Option<(String, Vec<String>)>> {
         // Not repeated: it may be a key that was pasted after `env::`.
         let named = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if all
@@ -115,10 +167,7 @@ impl Node<'_> {
         {
             return self.problem("what follows env:: is not a variable's name", "write \"env::NAME\"");
         }
-        match all.pop() {
-            Some(last) => Some((last, all)),
-            None => self.problem("the list is empty", "write [\"env::NAME\", \"default\"]"),
-        }
+        Some(all.pop().map(|last| (last, all)))
     }
 
     fn resolve(&self, others: &[String], last: &String, otherwise: &str) -> Option<Text> {

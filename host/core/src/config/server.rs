@@ -1,11 +1,14 @@
 //! `[server]`: how clients reach the gateway, and how much of it they may use.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Authority;
 
+use super::models::Model;
+use super::problems::suggest;
 use super::reader::{Node, Table};
 use super::reference::SECRET_FIX;
 use super::secret::Secret;
@@ -49,6 +52,9 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// Browser origins that may call, as `scheme://host[:port]`; lower case.
     pub origins: Vec<String>,
+    /// The model of a request to `POST /chat` that names none; `None` where there are several models and none is
+    /// set.
+    pub chat_model: Option<String>,
     /// Who may call. Empty lets everybody in, on a loopback address only.
     pub keys: Vec<ClientKey>,
 }
@@ -83,7 +89,26 @@ pub(super) fn read(t: &mut Table<'_>) -> Server {
         origins: each(t.get("origins"), |node| {
             node.parse("an origin", "write it like \"https://app.example.com\"", origin)
         }),
+        chat_model: t.get("chat_model").and_then(|node| node.name()),
         keys: client_keys(&keys),
+    }
+}
+
+/// Holds `chat_model` against the models; the only one is the default.
+pub(super) fn resolve_chat_model(
+    root: &mut Table<'_>,
+    server: &mut Server,
+    models: &BTreeMap<String, Model>,
+) {
+    match (&server.chat_model, models.keys().next()) {
+        (Some(model), _) if !models.contains_key(model) => {
+            if let Some(node) = root.section("server", Table::rest).get("chat_model") {
+                let fix = suggest(model, models.keys().map(String::as_str));
+                node.conflict::<()>(format!("there is no model {model:?}"), fix);
+            }
+        }
+        (None, Some(only)) if models.len() == 1 => server.chat_model = Some(only.clone()),
+        _ => {}
     }
 }
 

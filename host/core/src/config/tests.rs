@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 
+mod dev_api;
 mod refused;
 
 /// The smallest file that is right; checks add to it.
@@ -25,6 +26,7 @@ const FILES: Files = Files(&[
     ("plugins/mask.wasm", ""),
     ("plugins/emoji.wasm", ""),
     ("elsewhere/other.wasm", ""),
+    ("sign.wasm", ""),
     ("words.txt", "one\ntwo\n"),
     ("empty.txt", " \n"),
     ("key.txt", "file-secret-0123456789\r\n"),
@@ -80,6 +82,13 @@ fn check_with_models(text: &str, expect: &str) {
     check(&format!("{text}\n{BASE}"), expect);
 }
 
+fn openai(config: &Config) -> &OpenAi {
+    match &config.models["m"].providers["p"] {
+        Provider::OpenAi(provider) => provider,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn defaults_are_those_of_the_documentation() {
     let config = accept(BASE);
@@ -91,7 +100,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(server.exchange_max, Duration::from_secs(900));
     assert_eq!(server.shutdown, Duration::from_secs(30));
     let model = &config.models["m"];
-    let provider = &model.providers["p"];
+    let provider = openai(&config);
     assert_eq!(model.pipeline, None);
     assert_eq!(provider.api_base, "http://127.0.0.1/v1/");
     assert_eq!(provider.model_name, "m");
@@ -170,7 +179,7 @@ fn references_are_resolved_and_the_last_of_a_list_is_the_default() {
     );
     assert_eq!(config.server.listen.to_string(), "[::1]:1");
     assert_eq!(config.server.keys[0].key.expose(), "file-secret-0123456789");
-    let provider = &config.models["m"].providers["p"];
+    let provider = openai(&config);
     assert_eq!(provider.api_base, "https://example.com/");
     assert_eq!(provider.api_key.as_ref().unwrap().expose(), "sk-openai-0123456789");
 }
@@ -322,7 +331,7 @@ fn secrets_are_never_printed() {
     assert!(format!("{config:?}").contains("Secret(..)"));
 }
 
-/// The real folder, in which every plugin is there.
+/// The real folder, in which every plugin and signer is there.
 struct Shipped(Folder);
 
 impl FileSource for Shipped {
@@ -331,7 +340,7 @@ impl FileSource for Shipped {
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        path.starts_with("plugins")
+        path.starts_with("plugins") || path.starts_with("signer")
     }
 
     fn resolve(&self, path: &Path) -> PathBuf {
@@ -389,8 +398,9 @@ fn a_file_that_cannot_be_read_is_one_problem() {
 
 #[test]
 fn any_beginning_of_a_file_is_answered() {
-    let text = include_str!("../../../../config/demo.toml");
-    for (end, _) in text.char_indices() {
+    let texts =
+        [include_str!("../../../../config/demo.toml"), include_str!("../../../../config/dev-api.toml")];
+    for (text, end) in texts.iter().flat_map(|text| text.char_indices().map(move |(end, _)| (text, end))) {
         let begun = &text[..end];
         match parse(begun) {
             Ok(config) => assert!(!config.models.is_empty()),

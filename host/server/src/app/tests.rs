@@ -52,8 +52,42 @@ async fn health_is_ok() {
 
 #[test]
 fn a_stream_is_asked_for_by_name() {
-    assert!(asks_for_a_stream(br#"{"model":"m","messages":[],"stream":true}"#));
-    for body in [r#"{"stream":false}"#, r#"{"stream":null}"#, r#"{"stream":"true"}"#, "{}", "{", "[]"] {
-        assert!(!asks_for_a_stream(body.as_bytes()), "{body}");
+    assert_eq!(asks_for_a_stream(br#"{"model":"m","messages":[],"stream":true}"#), Some(true));
+    for body in [r#"{"stream":false}"#, r#"{"stream":"true"}"#, "{", "[]"] {
+        assert_eq!(asks_for_a_stream(body.as_bytes()), Some(false), "{body}");
     }
+    for body in [r#"{"stream":null}"#, "{}"] {
+        assert_eq!(asks_for_a_stream(body.as_bytes()), None, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn chat_is_a_dialect_and_listed_headers_come_along() {
+    let request = http::Request::post("/chat")
+        .header("content-type", "application/json")
+        .header("X-Device-Id", "d")
+        .header("x-device-id", "twin")
+        .header("x-other", "secret");
+    let response = send(Fake::tells(), request, r#"{"message":"a"}"#).await;
+    let expect =
+        json!({ "dialect": "chat", "headers": [["x-device-id", "d"]], "body": r#"{"message":"a"}"# });
+    assert_eq!(read_json(response).await, expect);
+}
+
+#[tokio::test]
+async fn chat_has_the_guards_of_the_other_routes() {
+    let request = http::Request::post("/chat").header("content-type", "text/plain");
+    assert_eq!(send(Fake::echo(), request, "{}").await.status(), 415);
+    let request = http::Request::post("/chat").header("content-type", "application/json");
+    let request = request.header("origin", "https://evil.example").header("host", "localhost");
+    assert_eq!(send(Fake::echo(), request, "{}").await.status(), 403);
+    assert_eq!(send(Fake::echo(), http::Request::get("/chat"), "").await.status(), 405);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_chat_is_answered_as_a_stream_unless_it_says_no() {
+    let late = || Fake::new(|_| Ok(Answer::Events(script([(60_000, end(End::Complete))]))));
+    let request = || http::Request::post("/chat").header("content-type", "application/json");
+    let response = send(late(), request(), r#"{"message":"a"}"#).await;
+    assert!(text(response).await.starts_with(": ping\n\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rust_proxy_core::config::{Config, Granted, Model, OnError, Plugin};
+use rust_proxy_core::config::{Config, Granted, Model, OnError, Plugin, Provider};
 use rust_proxy_core::{Engine, Imports, PluginInfo};
 
 use crate::text::one_line;
@@ -51,9 +51,18 @@ fn describe(text: &mut String, config: &Config, model: &Model) {
     }
     for route in &model.routing {
         if let Some(provider) = model.providers.get(route) {
-            let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
-            let (base, model) = (&provider.api_base, &provider.model_name);
-            line(text, format_args!("  provider  {route}: {model} at {base}, {key}"));
+            let (model, base, credential) = match provider {
+                Provider::OpenAi(it) => {
+                    let key = if it.api_key.is_some() { "with a key" } else { "without a key" };
+                    (&it.model_name, &it.api_base, key.to_owned())
+                }
+                Provider::DevApi(it) => {
+                    let signer = it.signer.as_ref().map(|name| format!("signed by {name}"));
+                    (&it.model_name, &it.endpoint, signer.unwrap_or_else(|| "unsigned".to_owned()))
+                }
+                _ => continue,
+            };
+            line(text, format_args!("  provider  {route}: {model} at {base}, {credential}"));
         }
     }
 }

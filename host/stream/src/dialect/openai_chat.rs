@@ -11,6 +11,7 @@ mod response;
 
 pub use chunk::{error_message, reported_error};
 pub use request::Request;
+pub(super) use request::{invalid, parse_object};
 pub(crate) use response::{Response, canned};
 
 /// The event that ends a stream that is complete or stopped.

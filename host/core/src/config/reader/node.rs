@@ -152,6 +152,14 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Lets every problem that `read` finds begin with `prefix`.
+    pub(in crate::config) fn prefixed<T>(&self, prefix: &'static str, read: impl FnOnce() -> T) -> T {
+        let before = self.reading.prefix.replace(prefix);
+        let value = read();
+        self.reading.prefix.set(before);
+        value
+    }
+
     /// What `read` makes of a table that is not there, at this place.
     pub(in crate::config) fn absent<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> T {
         self.read_table(&self.reading.empty, read)

@@ -7,7 +7,10 @@ use super::{BASE, Config, FILES, check, check_with_models, parse};
 #[test]
 fn unknown_keys_are_refused_everywhere() {
     check_with_models("sever = {}", "1:1: sever: unknown key; did you mean `server`?");
-    check_with_models("[admin]", "1:2: admin: unknown key; known here: models, pipelines, plugins, server");
+    check_with_models(
+        "[admin]",
+        "1:2: admin: unknown key; known here: models, pipelines, plugins, server, signers",
+    );
     check_with_models(
         "[server]\nheartbeet = '1s'",
         "2:1: server.heartbeet: unknown key; did you mean `heartbeat`?",
@@ -194,7 +197,7 @@ fn reference_mistakes_are_refused() {
     );
     check(
         &BASE.replace("'none'", "'dynamic::key'"),
-        "6:20: models.m.providers.p.api_key_location: dynamic:: is not available in this version; \
+        "6:20: models.m.providers.p.api_key_location: dynamic:: is not available for this setting; \
          write \"env::NAME\"",
     );
 }
@@ -406,11 +409,11 @@ fn models_that_nobody_would_answer_are_refused() {
 fn provider_mistakes_are_refused() {
     check(
         &BASE.replace("'openai'", "'anthropic'"),
-        "4:8: models.m.providers.p.type: \"anthropic\" is not a type of provider; known here: openai",
+        "4:8: models.m.providers.p.type: \"anthropic\" is not a type of provider; known here: openai, dev-api",
     );
     check(
         &BASE.replace("type = 'openai'", ""),
-        "3:1: models.m.providers.p: `type` is missing; write type = \"openai\"",
+        "3:1: models.m.providers.p: `type` is missing; write type = \"openai\" or \"dev-api\"",
     );
     let fix = "write it like \"https://api.openai.com/v1/\"";
     for (url, problem) in [
@@ -422,8 +425,8 @@ fn provider_mistakes_are_refused() {
             "http://user:url-secret@a/",
             "a user or password in the URL; use api_key_location for the key".to_owned(),
         ),
-        ("http://a/?key=1", "a query or fragment in the URL; end it with the path: …/v1/".to_owned()),
-        ("http://a/#b", "a query or fragment in the URL; end it with the path: …/v1/".to_owned()),
+        ("http://a/?key=1", "a query or fragment in the URL; end it with the path".to_owned()),
+        ("http://a/#b", "a query or fragment in the URL; end it with the path".to_owned()),
     ] {
         check(
             &BASE.replace("http://127.0.0.1/v1", url),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::ExchangeError;
-use crate::item::{Change, Item};
+use crate::item::{Body, Change, Item};
 use crate::json::{self, Object};
 use crate::stage::{Fault, FaultKind};
 
@@ -38,8 +38,7 @@ impl Request {
     /// [`ExchangeError::InvalidRequest`], naming the JSON path of the culprit.
     pub fn parse(body: &Bytes) -> Result<Self, ExchangeError> {
         let body = std::str::from_utf8(body).map_err(|_| invalid("", "the body is not UTF-8"))?.to_owned();
-        let fields: Object<'_> = serde_json::from_str(&body)
-            .map_err(|error| invalid("", format!("the body is not a JSON object: {error}")))?;
+        let fields = parse_object(&body)?;
         let model_raw = fields
             .get("model")
             .ok_or_else(|| invalid("model", "missing; name a model of `GET /v1/models`"))?;
@@ -85,6 +84,13 @@ impl Request {
     /// Whether the client wants a stream.
     pub fn streaming(&self) -> bool {
         self.streaming
+    }
+
+    /// The text of the last message that a user wrote, its parts on lines of their own.
+    pub fn last_user_text(&self) -> Option<String> {
+        let message = self.messages.iter().rev().find(|message| message.role == "user")?;
+        let texts: Vec<&str> = message.bodies().filter_map(Body::text).collect();
+        Some(texts.join("\n"))
     }
 
     /// Whether the client wants a usage frame in its stream.
@@ -218,12 +224,17 @@ fn broken(what: String) -> Fault {
     Fault::new(FaultKind::Contract, what)
 }
 
-fn invalid(param: &str, message: impl Into<String>) -> ExchangeError {
+pub(in crate::dialect) fn invalid(param: &str, message: impl Into<String>) -> ExchangeError {
     let message = message.into();
     if param.is_empty() {
         return ExchangeError::InvalidRequest { message, param: None };
     }
     ExchangeError::invalid(param, format!("`{param}`: {message}"))
+}
+
+/// The members of a body.
+pub(in crate::dialect) fn parse_object(body: &str) -> Result<Object<'_>, ExchangeError> {
+    serde_json::from_str(body).map_err(|error| invalid("", format!("the body is not a JSON object: {error}")))
 }
 
 fn typed<T: DeserializeOwned>(param: &str, raw: &RawValue, wanted: &str) -> Result<T, ExchangeError> {

@@ -102,7 +102,10 @@ impl Scene {
     }
 
     pub(super) fn run(&self, body: &Value) -> Result<Reply, ExchangeError> {
-        ready(run(self, Incoming { request_id: "r".into(), body: Bytes::from(body.to_string()) }))
+        ready(run(
+            self,
+            Incoming { request_id: "r".into(), body: Bytes::from(body.to_string()), ..Incoming::default() },
+        ))
     }
 
     pub(super) fn stream(&self) -> Result<ResponseStream, ExchangeError> {
