@@ -44,3 +44,25 @@ fn what_is_no_signature_is_no_match() {
     }
     assert!(!verify("key", &signed, &"é".repeat(32)));
 }
+
+/// RFC 4231, cases 1, 2 and 6 (a key that is longer than a block).
+#[test]
+fn hmac_is_that_of_the_standard() {
+    for (key, text, expected) in [
+        (vec![0x0b; 20], "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        (
+            b"Jefe".to_vec(),
+            "what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            vec![0xaa; 131],
+            "Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+    ] {
+        let mut bytes = [0; 32];
+        unhex(expected, &mut bytes).unwrap();
+        assert_eq!(hmac(&key, |hash| hash.update(text)), bytes);
+    }
+}
