@@ -1,7 +1,9 @@
 //! Between the contract's types and those of `rust-proxy-stream`.
 
 use rust_proxy_stream::item::{Body, Change, Decision, Item};
-use rust_proxy_stream::lane::{self, Batch, Channel, CloseReason, Edit, Finding, Hold, Outcome, Rejection, Stop};
+use rust_proxy_stream::lane::{
+    self, Batch, Channel, CloseReason, Edit, Finding, Hold, Outcome, Rejection, Stop,
+};
 use rust_proxy_stream::stage::Context;
 
 use crate::bindings::types;
@@ -18,7 +20,11 @@ pub(crate) fn context<'a>(context: &'a Context, metadata: &'a [(&'a str, &'a str
 }
 
 pub(crate) fn metadata(context: &Context) -> Vec<(&str, &str)> {
-    context.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    pairs(&context.metadata)
+}
+
+pub(crate) fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 pub(crate) fn item(item: &Item) -> types::Item<'_> {
@@ -47,7 +53,9 @@ fn change(change: types::Change) -> Change {
     match change {
         types::Change::SetText(types::TextChange { item, text }) => Change::SetText { item, text },
         types::Change::DropMessage(message) => Change::DropMessage(message),
-        types::Change::Insert(types::Insertion { before, role, text }) => Change::Insert { before, role, text },
+        types::Change::Insert(types::Insertion { before, role, text }) => {
+            Change::Insert { before, role, text }
+        }
     }
 }
 
@@ -60,7 +68,11 @@ pub(crate) struct BatchLists<'a> {
 
 impl<'a> BatchLists<'a> {
     pub(crate) fn new(batch: &Batch<'a>) -> Self {
-        let piece = |piece: &lane::Piece<'a>| types::Piece { lane: piece.lane, offset: piece.offset, text: piece.text };
+        let piece = |piece: &lane::Piece<'a>| types::Piece {
+            lane: piece.lane,
+            offset: piece.offset,
+            text: piece.text,
+        };
         Self {
             opened: batch.opened.iter().map(lane).collect(),
             pieces: batch.pieces.iter().map(piece).collect(),
@@ -113,7 +125,9 @@ pub(crate) fn findings(findings: Vec<types::Finding>) -> Vec<Finding> {
 
 fn stop(stop: types::Stop) -> Stop {
     match stop {
-        types::Stop::Reject(types::Rejection { status, message }) => Stop::Reject(Rejection { status, message }),
+        types::Stop::Reject(types::Rejection { status, message }) => {
+            Stop::Reject(Rejection { status, message })
+        }
         types::Stop::Respond(text) => Stop::Respond(text),
         types::Stop::Block(reason) => Stop::Block(reason),
     }

@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use rust_proxy_stream::item::{Decision, Item};
 use rust_proxy_stream::lane::{Batch, Finding, Outcome};
 use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, ResponseModifier, StageError};
+use rust_proxy_stream::upstream::SignRequest;
+use wasmtime::Store;
 use wasmtime::component::{ResourceAny, ResourceTable};
-use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::bindings::{lifecycle, processor, response_modifier};
+use crate::bindings::{lifecycle, processor, response_modifier, signer};
 use crate::component::Prepared;
 use crate::convert;
-use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent};
+use crate::guard::{Caller, Metered};
+use crate::limits::{CpuMeter, Limits, MemoryLimiter};
 use crate::log::GuestLog;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
@@ -39,6 +41,16 @@ impl Host {
     }
 }
 
+impl Metered for Host {
+    fn memory(&mut self) -> &mut MemoryLimiter {
+        &mut self.memory
+    }
+
+    fn cpu(&self) -> &CpuMeter {
+        &self.cpu
+    }
+}
+
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -48,7 +60,7 @@ impl WasiView for Host {
 /// An instance and its store. Once a call did not return, it is never called again.
 pub(crate) struct Instance {
     guest: Guest,
-    caller: Caller,
+    caller: Caller<Host>,
 }
 
 /// The exports, and the session once it is open.
@@ -56,32 +68,16 @@ struct Guest {
     lifecycle: lifecycle::Guest,
     processor: Option<processor::Guest>,
     modifier: Option<response_modifier::Guest>,
+    signer: Option<signer::Guest>,
     session: Option<ResourceAny>,
-}
-
-/// The store, and the guard around each call into it.
-struct Caller {
-    store: Store<Host>,
-    cpu: CpuMeter,
-    limits: Limits,
-    /// Set while a call runs, and for good where it did not return.
-    broken: bool,
 }
 
 impl Instance {
     /// Makes an instance that is not configured yet.
     pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
         let limits = prepared.limits;
-        let mut store = Store::new(prepared.pre.engine(), Host::new(Arc::clone(&prepared.name), &limits));
-        store.limiter(|host| &mut host.memory);
-        // Counts what a guest passes to the host, its answers too.
-        store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
-        store.epoch_deadline_callback(|store| {
-            store.data().cpu.tick()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
-        let cpu = store.data().cpu.clone();
-        let mut caller = Caller { store, cpu, limits, broken: false };
+        let host = Host::new(Arc::clone(&prepared.name), &limits);
+        let mut caller = Caller::new(prepared.pre.engine(), host, limits);
         let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
         Ok(Self { guest, caller })
     }
@@ -93,8 +89,27 @@ impl Instance {
     /// # Errors
     /// [`StageError::Failed`] with what the plugin says of its configuration.
     pub(crate) async fn configure(&mut self, config_json: &str) -> Result<(), StageError> {
-        let answer = self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
+        let answer =
+            self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
         answer.await?.map_err(StageError::Failed)
+    }
+
+    /// # Errors
+    /// [`StageError::Failed`] with what the signer says.
+    pub(crate) async fn sign(&mut self, request: &SignRequest) -> Result<Vec<(String, String)>, StageError> {
+        let guest = self.guest.signer.as_ref().ok_or_else(|| missing("signer"))?;
+        let (headers, parameters) = (convert::pairs(&request.headers), convert::pairs(&request.parameters));
+        let request = signer::SignRequest {
+            method: &request.method,
+            url: &request.url,
+            headers: &headers,
+            parameters: &parameters,
+            content: &request.content,
+        };
+        self.caller
+            .call(async |store| guest.call_sign(store, request).await)
+            .await?
+            .map_err(StageError::Failed)
     }
 }
 
@@ -103,54 +118,19 @@ impl Prepared {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         Ok(Guest {
             lifecycle: self.lifecycle.load(&mut *store, &instance)?,
-            processor: self.processor.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
-            modifier: self.modifier.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
+            processor: self
+                .processor
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, &instance))
+                .transpose()?,
+            modifier: self
+                .modifier
+                .as_ref()
+                .map(|indices| indices.load(&mut *store, &instance))
+                .transpose()?,
+            signer: self.signer.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
             session: None,
         })
-    }
-}
-
-impl Caller {
-    /// Calls into the guest within its limits.
-    ///
-    /// # Cancellation
-    /// A call that is dropped leaves the instance broken.
-    async fn call<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
-    ) -> Result<T, StageError> {
-        if std::mem::replace(&mut self.broken, true) {
-            return Err(Fault::new(FaultKind::Host, "an earlier call did not return").into());
-        }
-        self.store.set_epoch_deadline(1);
-        let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
-        match tokio::time::timeout(self.limits.wall, call).await {
-            Ok(Ok(answer)) => {
-                self.broken = false;
-                Ok(answer)
-            }
-            Ok(Err(error)) => Err(self.fault(&error).into()),
-            Err(_) => Err(Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into()),
-        }
-    }
-
-    fn fault(&self, error: &wasmtime::Error) -> Fault {
-        let limits = &self.limits;
-        if error.is::<CpuSpent>() {
-            return Fault::new(FaultKind::Cpu, format!("more than {:?}", limits.cpu));
-        }
-        if error.is::<MemorySpent>() {
-            return Fault::new(FaultKind::Memory, format!("more than {} bytes", limits.memory));
-        }
-        let kind = match error.downcast_ref::<Trap>() {
-            Some(_) => FaultKind::Trap,
-            // wasmtime has no type for it.
-            None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
-                return Fault::new(FaultKind::Output, format!("more than {} bytes", limits.output));
-            }
-            None => FaultKind::Contract,
-        };
-        Fault::new(kind, format!("{error:#}"))
     }
 }
 
@@ -190,14 +170,17 @@ impl ResponseModifier for Instance {
     async fn push(&mut self, batch: &Batch<'_>) -> Result<Outcome, StageError> {
         let (guest, session) = self.guest.session()?;
         let lists = convert::BatchLists::new(batch);
-        let answer =
-            self.caller.call(async |store| guest.session().call_push(store, session, lists.batch()).await).await?;
+        let answer = self
+            .caller
+            .call(async |store| guest.session().call_push(store, session, lists.batch()).await)
+            .await?;
         answer.map(convert::outcome).map_err(StageError::Failed)
     }
 
     async fn finish(&mut self) -> Result<Vec<Finding>, StageError> {
         let (guest, session) = self.guest.session()?;
-        let answer = self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
+        let answer =
+            self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
         answer.map(convert::findings).map_err(StageError::Failed)
     }
 }
