@@ -1,5 +1,6 @@
 //! Signers: the two that `cargo xtask build-signer` makes, and modules in text form for what those do not do.
 #![expect(clippy::disallowed_methods, reason = "reads the signers that `cargo xtask build-signer` made")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::time::Duration;
 
@@ -294,6 +295,13 @@ async fn each_break_ends_as_the_fault_that_it_is() {
             other => panic!("{body}: {other:?}"),
         }
     }
+    // An export may be an import: then no guest is below the host's function.
+    let new = r#"(import "wbg" "__wbindgen_string_new" (func $new (param i32 i32) (result i32)))
+        (export "__wbindgen_malloc" (func $new))"#;
+    let without = TODAY.replace("__wbindgen_malloc", "other_malloc");
+    let settings_of_export = SignerSettings { export: Some("sign".to_owned()), ..settings(&["content"]) };
+    let signer = load(&module(&format!("{new}{without}{ECHO}")), settings_of_export).await.unwrap();
+    assert_eq!(signer.sign(&request(["", "", "", "c"])).await, result("c".to_owned()));
     let nowhere = TODAY.replace("(call $malloc (local.get 0))", "(i32.const -1)");
     let refused = load(&module(&format!("{nowhere}{ECHO}")), settings(&["content"])).await.unwrap_err();
     assert!(refused.to_string().contains("allocator gives memory that is not there"), "{refused}");
