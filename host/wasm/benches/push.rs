@@ -75,8 +75,7 @@ fn bare(path: &str) -> (Store<Bare>, Component, Linker<Bare>) {
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let component = Component::new(&engine, bytes(path)).unwrap();
-    let mut store =
-        Store::new(&engine, Bare { wasi: WasiCtx::builder().build(), table: ResourceTable::new() });
+    let mut store = Store::new(&engine, Bare { wasi: WasiCtx::builder().build(), table: ResourceTable::new() });
     store.set_epoch_deadline(1_000_000);
     (store, component, linker)
 }
@@ -94,29 +93,23 @@ fn push(c: &mut Criterion) {
         group.bench_function(format!("link/{pieces}"), |b| {
             let modifier = link.modifier().unwrap();
             b.iter(|| {
-                let batch =
-                    Batch { opened: &[], pieces: vec![Piece { lane: 0, offset, text: &text }], closed: &[] };
+                let batch = Batch { opened: &[], pieces: vec![Piece { lane: 0, offset, text: &text }], closed: &[] };
                 offset = offset.wrapping_add(step);
                 black_box(rt.block_on(modifier.push(&batch)).unwrap())
             });
         });
 
         let (mut store, component, linker) = bare("config/plugins/sensitive-word.wasm");
-        let plugin =
-            rt.block_on(contract::FilterPlugin::instantiate_async(&mut store, &component, &linker)).unwrap();
-        let modifier = plugin.rust_proxy_plugin_response_modifier();
-        rt.block_on(plugin.rust_proxy_plugin_lifecycle().call_configure(&mut store, &config_json()))
-            .unwrap()
+        let plugin = rt
+            .block_on(contract::FilterPlugin::instantiate_async(&mut store, &component, &linker))
             .unwrap();
-        let context = types::Context {
-            request_id: "r",
-            model: "m",
-            dialect: "openai-chat",
-            streaming: true,
-            metadata: &[],
-        };
+        let modifier = plugin.rust_proxy_plugin_response_modifier();
+        rt.block_on(plugin.rust_proxy_plugin_lifecycle().call_configure(&mut store, &config_json())).unwrap().unwrap();
+        let context =
+            types::Context { request_id: "r", model: "m", dialect: "openai-chat", streaming: true, metadata: &[] };
         let session = rt.block_on(modifier.session().call_open(&mut store, context)).unwrap().unwrap();
-        let opened = [types::Lane { id: 0, choice: 0, part: 0, channel: types::Channel::Text, name: None }];
+        let opened =
+            [types::Lane { id: 0, choice: 0, part: 0, channel: types::Channel::Text, name: None }];
         let first = types::Batch { opened: &opened, pieces: &[], closed: &[] };
         rt.block_on(modifier.session().call_push(&mut store, session, first)).unwrap().unwrap();
         let mut offset = 0;
@@ -125,9 +118,7 @@ fn push(c: &mut Criterion) {
                 let pieces = [types::Piece { lane: 0, offset, text: &text }];
                 let batch = types::Batch { opened: &[], pieces: &pieces, closed: &[] };
                 offset = offset.wrapping_add(step);
-                black_box(
-                    rt.block_on(modifier.session().call_push(&mut store, session, batch)).unwrap().unwrap(),
-                )
+                black_box(rt.block_on(modifier.session().call_push(&mut store, session, batch)).unwrap().unwrap())
             });
         });
     }

@@ -48,18 +48,15 @@ impl GuestLog {
     fn write(&self, state: &mut State, line: &[u8]) {
         state.lines += 1;
         if state.lines > LINES_MAX {
-            tracing::warn!(
-                plugin = &*self.plugin,
-                "more than {LINES_MAX} lines printed; the rest is dropped"
-            );
+            tracing::warn!(plugin = &*self.plugin, "more than {LINES_MAX} lines printed; the rest is dropped");
             return;
         }
         let line = String::from_utf8_lossy(line);
-        let line: String =
-            line.trim_end().chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+        let line: String = line.trim_end().chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
         tracing::info!(plugin = &*self.plugin, line, "printed");
     }
 }
+
 
 impl IsTerminal for GuestLog {
     fn is_terminal(&self) -> bool {

@@ -159,10 +159,7 @@ async fn what_is_not_a_plugin_is_refused_with_the_cure() {
         (b"not wasm".to_vec(), "not a WebAssembly component"),
         (truncated, "not a WebAssembly component"),
         (wat::parse_str("(module)").unwrap(), "--target wasm32-wasip2"),
-        (
-            wat::parse_str(imports).unwrap(),
-            "imports `wasi:http/outgoing-handler@0.2.3`, which is not granted",
-        ),
+        (wat::parse_str(imports).unwrap(), "imports `wasi:http/outgoing-handler@0.2.3`, which is not granted"),
         (wat::parse_str("(component)").unwrap(), "not a plugin"),
     ] {
         let refused = runtime.load(&bytes, settings("{}", LIMITS)).await.unwrap_err().to_string();
