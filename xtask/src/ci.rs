@@ -3,32 +3,33 @@
 use anyhow::Result;
 
 use crate::command::{self, cargo};
-use crate::plugins::{MANIFEST, TARGET_DIR};
 use crate::steps::Steps;
-use crate::{boundaries, test};
+use crate::{boundaries, plugins, signer, test};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.run("format", format)?;
     steps.run("boundaries", boundaries::check)?;
     steps.run("clippy", clippy)?;
-    steps.run("clippy of the plugins", clippy_plugins)?;
+    steps.run("clippy of the plugins", || clippy_of(plugins::MANIFEST, plugins::TARGET_DIR))?;
+    steps.run("clippy of the signer", || clippy_of(signer::MANIFEST, signer::TARGET_DIR))?;
     steps.run("docs", docs)?;
     test::run(&mut steps)
 }
 
 fn format() -> Result<()> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", MANIFEST]))
+    command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", plugins::MANIFEST]))?;
+    command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", signer::MANIFEST]))
 }
 
 fn clippy() -> Result<()> {
     command::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-fn clippy_plugins() -> Result<()> {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--manifest-path", MANIFEST];
-    let rest = ["--target-dir", TARGET_DIR, "--", "-D", "warnings"];
+fn clippy_of(manifest: &str, target_dir: &str) -> Result<()> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--manifest-path", manifest];
+    let rest = ["--target-dir", target_dir, "--", "-D", "warnings"];
     command::run(cargo(&arguments).args(rest))
 }
 

@@ -5,6 +5,7 @@ mod ci;
 mod command;
 mod plugins;
 mod run;
+mod signer;
 mod steps;
 mod test;
 
@@ -20,7 +21,9 @@ usage: cargo xtask TASK
   run            build everything, start the gateway and a local Dev API, print requests to try
   test           set up, build everything, run all tests
   ci             format, clippy, crate boundaries and docs, then `test`
-  build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/
+  build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/,
+                 and the signer, as build-signer does
+  build-signer   build sign_bg.wasm and sign.wasm into config/signer/, with the key in SIGNER_KEY
   boundaries     check which crate may depend on what";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "test" => test::run(&mut Steps::default()),
         "ci" => ci::run(),
         "build-plugins" => plugins::build(),
+        "build-signer" => signer::build(),
         "boundaries" => boundaries::check(),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -1,4 +1,5 @@
 //! `cargo xtask build-plugins`: guests become components, where the gateway and the tests look for them.
+//! The signer is built with them, since all that runs a gateway or its tests needs both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,29 +7,42 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, command, output, root, run};
+use crate::signer;
 
 pub(crate) const MANIFEST: &str = "plugins/Cargo.toml";
 pub(crate) const TARGET_DIR: &str = "plugins/target";
 const TARGET: &str = "wasm32-wasip2";
 
-/// Builds all guests; plugins go to `config/plugins/`, the tests' guests to `target/guests/`.
+/// Builds all guests; plugins go to `config/plugins/`, the tests' guests to `target/guests/`, the signer to
+/// `config/signer/`.
 pub(crate) fn build() -> Result<()> {
-    add_target()?;
-    let target = ["--target", TARGET, "--target-dir", TARGET_DIR];
-    run(cargo(&["build", "--release", "--manifest-path", MANIFEST]).args(target))?;
+    build_guests(&["--workspace"])?;
     install("plugins", "config/plugins")?;
-    install("tests/guests", "target/guests")
+    install("tests/guests", "target/guests")?;
+    signer::install()
 }
 
-fn add_target() -> Result<()> {
-    let folder = output(&mut command("rustc", &["--print", "target-libdir", "--target", TARGET]))?;
+/// Builds the packages that the arguments choose.
+pub(crate) fn build_guests(packages: &[&str]) -> Result<()> {
+    add_target(TARGET)?;
+    let target = ["--target", TARGET, "--target-dir", TARGET_DIR];
+    run(cargo(&["build", "--release", "--manifest-path", MANIFEST]).args(target).args(packages))
+}
+
+/// Where the build puts a package's component.
+pub(crate) fn built(package: &str) -> String {
+    format!("{TARGET_DIR}/{TARGET}/release/{}.wasm", package.replace('-', "_"))
+}
+
+pub(crate) fn add_target(target: &str) -> Result<()> {
+    let folder = output(&mut command("rustc", &["--print", "target-libdir", "--target", target]))?;
     if Path::new(folder.trim()).is_dir() {
         return Ok(());
     }
-    run(&mut command("rustup", &["target", "add", TARGET])).with_context(|| {
+    run(&mut command("rustup", &["target", "add", target])).with_context(|| {
         format!(
-            "this Rust toolchain cannot build for {TARGET}: install rustup (https://rustup.rs), or the \
-             toolchain's {TARGET} standard library by the package manager it came from"
+            "this Rust toolchain cannot build for {target}: install rustup (https://rustup.rs), or the \
+             toolchain's {target} standard library by the package manager it came from"
         )
     })
 }
@@ -36,9 +50,8 @@ fn add_target() -> Result<()> {
 /// Copies the component of each guest in a folder; the folder's name is the plugin's name.
 fn install(guests: &str, destination: &str) -> Result<()> {
     let folder = root().join(destination);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for name in component_names(&root().join(guests))? {
-        let file = format!("{TARGET_DIR}/{TARGET}/release/{}.wasm", name.replace('-', "_"));
+        let file = built(&name);
         let source = root().join(&file);
         if !source.is_file() {
             bail!("{guests}/{name} made no {file}: the package must have the name of its folder");
@@ -64,9 +77,11 @@ fn component_names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Puts a copy in place in one step: who reads the file meanwhile sees the old one or the new one.
-fn replace(source: &Path, destination: &Path) -> Result<()> {
+pub(crate) fn replace(source: &Path, destination: &Path) -> Result<()> {
     let part: PathBuf = destination.with_extension("wasm.part");
-    fs::copy(source, &part)
+    let folder = destination.parent().unwrap_or(destination);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::copy(source, &part))
         .and_then(|_| fs::rename(&part, destination))
-        .with_context(|| format!("cannot write {}", destination.display()))
+        .with_context(|| format!("cannot copy {} to {}", source.display(), destination.display()))
 }

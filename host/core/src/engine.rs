@@ -16,7 +16,9 @@ use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{
     Client, DevApi, DevApiOptions, EgressError, GuardedFetch, OpenAi, Provider, Router, StaticToken,
 };
-use rust_proxy_wasm::{Component, Imports, LoadError, Roles, Runtime, RuntimeOptions, Settings};
+use rust_proxy_wasm::{
+    Component, Imports, LoadError, Roles, Runtime, RuntimeOptions, Settings, SignerSettings,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{self, Config, Granted, Notice};
@@ -86,14 +88,15 @@ impl Engine {
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let mut problems = Vec::new();
-        let components = load_plugins(config, &mut problems).await;
+        let runtime = sandbox(config, &mut problems);
+        let components = load_plugins(config, runtime.as_ref(), &mut problems).await;
         check_roles(config, &components, &mut problems);
         let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
             .pipelines
             .iter()
             .map(|(name, it)| (name.as_str(), Arc::new(pipeline(it, &components))))
             .collect();
-        let signers = load_signers(config, &mut problems).await;
+        let signers = load_signers(config, runtime.as_ref(), &mut problems).await;
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
             let pipeline =
@@ -197,7 +200,9 @@ impl fmt::Debug for Engine {
 fn slots(config: &Config) -> u32 {
     let links = config.pipelines.values().map(|pipeline| plugins_of(pipeline).len()).max().unwrap_or(0);
     let ready: usize = config.plugins.values().map(|plugin| plugin.ready + 1).sum();
-    let slots = config.server.streams_max.saturating_mul(links).saturating_add(ready.saturating_mul(2));
+    let signing = config.signers.len() * rust_proxy_wasm::Signer::SLOTS as usize;
+    let kept = ready.saturating_add(signing).saturating_mul(2);
+    let slots = config.server.streams_max.saturating_mul(links).saturating_add(kept);
     u32::try_from(slots).unwrap_or(u32::MAX)
 }
 
@@ -209,18 +214,22 @@ fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
     names
 }
 
-async fn load_plugins(config: &Config, problems: &mut Vec<StartProblem>) -> BTreeMap<String, Component> {
-    let mut components = BTreeMap::new();
-    if config.plugins.is_empty() {
-        return components;
+/// Where plugins and signers run; `None` where there are none, or where it could not be made.
+fn sandbox(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Runtime> {
+    if config.plugins.is_empty() && config.signers.is_empty() {
+        return None;
     }
-    let runtime = match Runtime::new(RuntimeOptions { slots: slots(config) }) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            problems.push(StartProblem::Runtime(error));
-            return components;
-        }
-    };
+    let runtime = Runtime::new(RuntimeOptions { slots: slots(config) });
+    runtime.map_err(|error| problems.push(StartProblem::Runtime(error))).ok()
+}
+
+async fn load_plugins(
+    config: &Config,
+    runtime: Option<&Runtime>,
+    problems: &mut Vec<StartProblem>,
+) -> BTreeMap<String, Component> {
+    let mut components = BTreeMap::new();
+    let Some(runtime) = runtime else { return components };
     for (name, plugin) in &config.plugins {
         let (name, file) = (name.clone(), plugin.file.clone());
         let bytes = match config::read_file(&file) {
@@ -306,10 +315,15 @@ fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, Component>)
 /// The signers that loaded, each with what it gets and gives.
 type Signers = BTreeMap<String, Signing>;
 
-async fn load_signers(config: &Config, problems: &mut Vec<StartProblem>) -> Signers {
+async fn load_signers(
+    config: &Config,
+    runtime: Option<&Runtime>,
+    problems: &mut Vec<StartProblem>,
+) -> Signers {
     let mut signers = BTreeMap::new();
+    let Some(runtime) = runtime else { return signers };
     for (name, signer) in &config.signers {
-        match load_signer(signer).await {
+        match load_signer(runtime, signer).await {
             Ok(loaded) => {
                 let (arguments, results) = (signer.arguments.clone(), signer.results.clone());
                 let signing = Signing { name: name.clone(), signer: loaded, arguments, results };
@@ -325,11 +339,17 @@ async fn load_signers(config: &Config, problems: &mut Vec<StartProblem>) -> Sign
 }
 
 /// Makes a signer of its file.
-#[expect(clippy::unused_async, reason = "loading a module compiles it off this thread")]
-async fn load_signer(signer: &config::Signer) -> Result<Arc<dyn Signer>, String> {
-    config::read_file(&signer.file).map_err(|error| error.to_string())?;
-    Err("this version cannot run signers; write signer = \"none\" at its providers to send requests unsigned"
-        .to_owned())
+async fn load_signer(runtime: &Runtime, signer: &config::Signer) -> Result<Arc<dyn Signer>, String> {
+    let bytes = config::read_file(&signer.file).map_err(|error| error.to_string())?;
+    let settings = SignerSettings {
+        name: signer.name.clone(),
+        limits: signer.limits,
+        config_json: signer.config.to_string(),
+        export: signer.export.clone(),
+        arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
+    };
+    let loaded = runtime.load_signer(&bytes, settings).await.map_err(|error| error.to_string())?;
+    Ok(Arc::new(loaded))
 }
 
 /// The headers that any provider asks for.

@@ -1,6 +1,6 @@
 //! The contract's Rust bindings, made from `wit/`. Nothing is written by hand here.
 //!
-//! `filter-plugin` has all interfaces of the stream; which of them a component exports is found per component.
+//! One world has all interfaces that a component may export; which of them it does is found per component.
 
 #[allow(
     clippy::all,
@@ -12,11 +12,16 @@
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        world: "filter-plugin",
+        inline: "package rust-proxy:host;
+            world all {
+                include rust-proxy:plugin/filter-plugin@0.1.0;
+                include rust-proxy:plugin/signer-plugin@0.1.0;
+            }",
+        world: "rust-proxy:host/all",
         ownership: Borrowing { duplicate_if_necessary: true },
         exports: { default: async },
     });
 }
 
-pub(crate) use generated::exports::rust_proxy::plugin::{lifecycle, processor, response_modifier};
+pub(crate) use generated::exports::rust_proxy::plugin::{lifecycle, processor, response_modifier, signer};
 pub(crate) use generated::rust_proxy::plugin::types;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
-use crate::bindings::{lifecycle, processor, response_modifier};
+use crate::bindings::{lifecycle, processor, response_modifier, signer};
 use crate::imports::{self, Imports};
 use crate::instance::{Host, Instance};
 use crate::limits::Limits;
@@ -39,6 +39,8 @@ pub struct Roles {
     pub processor: bool,
     /// It can stand in `modify`.
     pub modifier: bool,
+    /// It signs requests.
+    pub signer: bool,
 }
 
 /// Why a component cannot be used.
@@ -68,6 +70,25 @@ pub enum LoadError {
     /// It does not fit the sandbox, or failed when it was tried out.
     #[error("failed when it was tried out: {0}")]
     Trial(StageError),
+    /// The file of a signer is none.
+    #[error(
+        "not a signer: {0}; it must be a component of the world `signer-plugin`, or a wasm-bindgen module (`NAME_bg.wasm`)"
+    )]
+    NotASigner(String),
+    /// A module imports what only a browser's page has.
+    #[error("imports `{}`, which needs a browser page; build the module without it", .0.join("`, `"))]
+    Browser(Vec<String>),
+    /// A module imports JavaScript functions that this host does not have.
+    #[error("imports `{}` of JavaScript, which this host does not give; {cure}", names.join("`, `"))]
+    JavaScript {
+        /// Their names.
+        names: Vec<String>,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// The settings of a signer do not fit its file.
+    #[error("{0}")]
+    Signer(String),
     /// It refused its configuration.
     #[error("refuses its `config`: {0}")]
     Configuration(String),
@@ -91,6 +112,8 @@ pub(crate) struct Prepared {
     pub(crate) lifecycle: lifecycle::GuestIndices,
     pub(crate) processor: Option<processor::GuestIndices>,
     pub(crate) modifier: Option<response_modifier::GuestIndices>,
+    pub(crate) signer: Option<signer::GuestIndices>,
+    roles: Roles,
     config_json: String,
     on_error: OnError,
 }
@@ -108,31 +131,39 @@ impl Component {
         linker: &Linker<Host>,
         bytes: &[u8],
         settings: Settings,
+        usage: Usage,
     ) -> Result<Self, LoadError> {
         let component = compile(engine, bytes)?;
         let imports = imports::classify(engine, &component, &settings)?;
+        let roles = Roles {
+            processor: exported(&component, "processor"),
+            modifier: exported(&component, "response-modifier"),
+            signer: exported(&component, "signer"),
+        };
+        usage.check(roles)?;
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
         let pre = linker.instantiate_pre(&component).map_err(unfit)?;
         let prepared = Prepared {
             lifecycle: lifecycle::GuestIndices::new(&pre).map_err(unfit)?,
-            processor: exported(&component, "processor")
+            processor: roles
+                .processor
                 .then(|| processor::GuestIndices::new(&pre))
                 .transpose()
                 .map_err(unfit)?,
-            modifier: exported(&component, "response-modifier")
+            modifier: roles
+                .modifier
                 .then(|| response_modifier::GuestIndices::new(&pre))
                 .transpose()
                 .map_err(unfit)?,
+            signer: roles.signer.then(|| signer::GuestIndices::new(&pre)).transpose().map_err(unfit)?,
             name: settings.name.into(),
             limits: settings.limits,
             fetch: settings.fetch,
+            roles,
             config_json: settings.config_json,
             on_error: settings.on_error,
             pre,
         };
-        if prepared.processor.is_none() && prepared.modifier.is_none() {
-            return Err(LoadError::Exports("exports neither `processor` nor `response-modifier`".to_owned()));
-        }
         let mut trial = Instance::new(&prepared).await.map_err(LoadError::Trial)?;
         let description = trial.describe().await.map_err(LoadError::Trial)?;
         match trial.configure(&prepared.config_json).await {
@@ -155,7 +186,7 @@ impl Component {
 
     /// What the component exports.
     pub fn roles(&self) -> Roles {
-        Roles { processor: self.prepared.processor.is_some(), modifier: self.prepared.modifier.is_some() }
+        self.prepared.roles
     }
 
     /// What the plugin says of itself, in one line.
@@ -166,6 +197,14 @@ impl Component {
     /// What the component imports.
     pub fn imports(&self) -> &Imports {
         &self.imports
+    }
+
+    /// A configured instance: one that is ready, else a new one.
+    pub(crate) async fn instance(&self) -> Result<Instance, StageError> {
+        match self.ready.take() {
+            Some(instance) => Ok(instance),
+            None => self.prepared.configured().await,
+        }
     }
 
     /// Refills what is taken, for as long as a clone is there.
@@ -187,6 +226,33 @@ impl Component {
                 taken.notified().await;
             }
         });
+    }
+}
+
+/// What a component is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Usage {
+    /// A link of a pipeline.
+    Plugin,
+    /// Signing requests.
+    Signer,
+}
+
+impl Usage {
+    fn check(self, roles: Roles) -> Result<(), LoadError> {
+        let in_pipelines = roles.processor || roles.modifier;
+        let text = match self {
+            Self::Plugin if in_pipelines => return Ok(()),
+            Self::Signer if roles.signer => return Ok(()),
+            Self::Plugin if roles.signer => "it is a signer, whose place is `[signers.NAME]`",
+            Self::Plugin => "exports neither `processor` nor `response-modifier`",
+            Self::Signer if in_pipelines => "it is a plugin for pipelines, whose place is `[plugins.NAME]`",
+            Self::Signer => "exports no `signer`",
+        };
+        Err(match self {
+            Self::Plugin => LoadError::Exports(text.to_owned()),
+            Self::Signer => LoadError::NotASigner(text.to_owned()),
+        })
     }
 }
 
@@ -229,10 +295,7 @@ impl Plugin for Component {
     }
 
     async fn start(&self) -> Result<Box<dyn Link>, StageError> {
-        match self.ready.take() {
-            Some(instance) => Ok(Box::new(instance)),
-            None => Ok(Box::new(self.prepared.configured().await?)),
-        }
+        Ok(Box::new(self.instance().await?))
     }
 }
 
@@ -248,7 +311,8 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<component::Component, LoadEr
             "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
         ));
     }
-    component::Component::new(engine, bytes).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))
+    component::Component::from_binary(engine, bytes)
+        .map_err(|error| LoadError::NotAComponent(format!("{error:#}; build or copy it again")))
 }
 
 /// Whether a component exports an interface of the contract.

@@ -20,7 +20,11 @@ pub(crate) fn context<'a>(context: &'a Context, metadata: &'a [(&'a str, &'a str
 }
 
 pub(crate) fn metadata(context: &Context) -> Vec<(&str, &str)> {
-    context.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    pairs(&context.metadata)
+}
+
+pub(crate) fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 pub(crate) fn item(item: &Item) -> types::Item<'_> {

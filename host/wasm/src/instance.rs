@@ -6,16 +6,18 @@ use async_trait::async_trait;
 use rust_proxy_stream::item::{Decision, Item};
 use rust_proxy_stream::lane::{Batch, Finding, Outcome};
 use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, ResponseModifier, StageError};
+use rust_proxy_stream::upstream::SignRequest;
+use wasmtime::Store;
 use wasmtime::component::{ResourceAny, ResourceTable};
-use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::bindings::{lifecycle, processor, response_modifier};
+use crate::bindings::{lifecycle, processor, response_modifier, signer};
 use crate::component::Prepared;
 use crate::convert;
+use crate::guard::{Caller, Metered};
 use crate::http::Outgoing;
-use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent};
+use crate::limits::{CpuMeter, MemoryLimiter};
 use crate::log::GuestLog;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
@@ -44,8 +46,18 @@ impl Host {
         let (memory, cpu) = (MemoryLimiter::new(limits.memory), CpuMeter::default());
         Self { wasi, http: WasiHttpCtx::new(), outgoing, table, memory, cpu }
     }
+}
 
-    /// Ends what the guest has open, connections for one.
+impl Metered for Host {
+    fn memory(&mut self) -> &mut MemoryLimiter {
+        &mut self.memory
+    }
+
+    fn cpu(&self) -> &CpuMeter {
+        &self.cpu
+    }
+
+    /// Connections for one.
     fn close(&mut self) {
         self.table = ResourceTable::new();
     }
@@ -66,7 +78,7 @@ impl WasiHttpView for Host {
 /// An instance and its store. Once a call did not return, it is never called again.
 pub(crate) struct Instance {
     guest: Guest,
-    caller: Caller,
+    caller: Caller<Host>,
 }
 
 /// The exports, and the session once it is open.
@@ -74,32 +86,14 @@ struct Guest {
     lifecycle: lifecycle::Guest,
     processor: Option<processor::Guest>,
     modifier: Option<response_modifier::Guest>,
+    signer: Option<signer::Guest>,
     session: Option<ResourceAny>,
-}
-
-/// The store, and the guard around each call into it.
-struct Caller {
-    store: Store<Host>,
-    cpu: CpuMeter,
-    limits: Limits,
-    /// Set while a call runs, and for good where it did not return.
-    broken: bool,
 }
 
 impl Instance {
     /// Makes an instance that is not configured yet.
     pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
-        let limits = prepared.limits;
-        let mut store = Store::new(prepared.pre.engine(), Host::new(prepared));
-        store.limiter(|host| &mut host.memory);
-        // Counts what a guest passes to the host, its answers too.
-        store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
-        store.epoch_deadline_callback(|store| {
-            store.data().cpu.tick()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
-        let cpu = store.data().cpu.clone();
-        let mut caller = Caller { store, cpu, limits, broken: false };
+        let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared), prepared.limits);
         let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
         Ok(Self { guest, caller })
     }
@@ -114,6 +108,24 @@ impl Instance {
         let answer =
             self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
         answer.await?.map_err(StageError::Failed)
+    }
+
+    /// # Errors
+    /// [`StageError::Failed`] with what the signer says.
+    pub(crate) async fn sign(&mut self, request: &SignRequest) -> Result<Vec<(String, String)>, StageError> {
+        let guest = self.guest.signer.as_ref().ok_or_else(|| missing("signer"))?;
+        let (headers, parameters) = (convert::pairs(&request.headers), convert::pairs(&request.parameters));
+        let request = signer::SignRequest {
+            method: &request.method,
+            url: &request.url,
+            headers: &headers,
+            parameters: &parameters,
+            content: &request.content,
+        };
+        self.caller
+            .call(async |store| guest.call_sign(store, request).await)
+            .await?
+            .map_err(StageError::Failed)
     }
 }
 
@@ -132,55 +144,9 @@ impl Prepared {
                 .as_ref()
                 .map(|indices| indices.load(&mut *store, &instance))
                 .transpose()?,
+            signer: self.signer.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
             session: None,
         })
-    }
-}
-
-impl Caller {
-    /// Calls into the guest within its limits.
-    ///
-    /// # Cancellation
-    /// A call that is dropped leaves the instance broken.
-    async fn call<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
-    ) -> Result<T, StageError> {
-        if std::mem::replace(&mut self.broken, true) {
-            return Err(Fault::new(FaultKind::Host, "an earlier call did not return").into());
-        }
-        self.store.set_epoch_deadline(1);
-        let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
-        let fault = match tokio::time::timeout(self.limits.wall, call).await {
-            Ok(Ok(answer)) => {
-                self.broken = false;
-                return Ok(answer);
-            }
-            Ok(Err(error)) => self.fault(&error),
-            Err(_) => Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)),
-        };
-        // The guest is not called again, but what is left of it may live on until the exchange ends.
-        self.store.data_mut().close();
-        Err(fault.into())
-    }
-
-    fn fault(&self, error: &wasmtime::Error) -> Fault {
-        let limits = &self.limits;
-        if error.is::<CpuSpent>() {
-            return Fault::new(FaultKind::Cpu, format!("more than {:?}", limits.cpu));
-        }
-        if error.is::<MemorySpent>() {
-            return Fault::new(FaultKind::Memory, format!("more than {} bytes", limits.memory));
-        }
-        let kind = match error.downcast_ref::<Trap>() {
-            Some(_) => FaultKind::Trap,
-            // wasmtime has no type for it.
-            None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
-                return Fault::new(FaultKind::Output, format!("more than {} bytes", limits.output));
-            }
-            None => FaultKind::Contract,
-        };
-        Fault::new(kind, format!("{error:#}"))
     }
 }
 

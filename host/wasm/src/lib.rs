@@ -5,18 +5,25 @@
 //! configured instances ready and gives one to each exchange. An instance serves one exchange and is dropped:
 //! one store per instance, so that nothing of one user's stream can be seen by another's, and a trap ends
 //! nobody else's.
+//!
+//! [`Runtime::load_signer`] gives a [`Signer`], of a component or of a wasm-bindgen module: an instance serves
+//! one signature.
 
 mod bindings;
 mod component;
 mod convert;
 mod http;
+mod guard;
 mod imports;
 mod instance;
 mod limits;
 mod log;
+mod module;
 mod runtime;
+mod signer;
 
 pub use component::{Component, LoadError, Roles, Settings};
 pub use imports::Imports;
 pub use limits::Limits;
 pub use runtime::{Runtime, RuntimeOptions};
+pub use signer::{Signer, SignerSettings};

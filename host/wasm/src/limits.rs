@@ -47,16 +47,29 @@ pub(crate) struct MemorySpent;
 #[error("more CPU time than its limit")]
 pub(crate) struct CpuSpent;
 
+/// Ends a guest whose answer is larger than its limit.
+#[derive(Debug, thiserror::Error)]
+#[error("a larger answer than its limit")]
+pub(crate) struct OutputSpent;
+
 impl MemoryLimiter {
     pub(crate) fn new(bytes: u64) -> Self {
         Self { left: bytes, elements_left: TABLE_ELEMENTS_MAX }
+    }
+
+    /// Counts memory that the host keeps for the guest.
+    ///
+    /// # Errors
+    /// [`MemorySpent`] where there is not as much left.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), MemorySpent> {
+        self.left = self.left.checked_sub(bytes).ok_or(MemorySpent)?;
+        Ok(())
     }
 }
 
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current) as u64;
-        self.left = self.left.checked_sub(more).ok_or(MemorySpent)?;
+        self.take(desired.saturating_sub(current) as u64)?;
         Ok(true)
     }
 

@@ -30,7 +30,7 @@ impl GuestLog {
         Self { plugin, state: Arc::default() }
     }
 
-    fn print(&self, bytes: &[u8]) {
+    pub(crate) fn print(&self, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             if state.lines > LINES_MAX {

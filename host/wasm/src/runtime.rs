@@ -6,8 +6,9 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::component::{Component, LoadError, Settings};
+use crate::component::{Component, LoadError, Settings, Usage};
 use crate::instance::Host;
+use crate::signer::{Signer, SignerSettings};
 
 /// How often running guests are looked at. Short enough that several spinning guests leave the other tasks of
 /// their threads alive, long enough to cost nothing.
@@ -18,6 +19,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 const CORE_INSTANCES: u32 = 32;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 10;
+/// Tables of one core module: its functions, and the JavaScript values of a wasm-bindgen module.
+const MODULE_TABLES: u32 = 2;
 
 /// The largest table, in elements, and the largest instance, in bytes, that fit CPython in a component.
 const TABLE_ELEMENTS: usize = 100_000;
@@ -73,7 +76,18 @@ impl Runtime {
     /// [`LoadError`], which says what to change.
     pub async fn load(&self, bytes: &[u8], settings: Settings) -> Result<Component, LoadError> {
         let linker = if settings.fetch.is_some() { &self.http_linker } else { &self.linker };
-        Component::load(&self.engine, linker, bytes, settings).await
+        Component::load(&self.engine, linker, bytes, settings, Usage::Plugin).await
+    }
+
+    /// Checks, compiles and tries out a signer: a component of the world `signer-plugin`, or a wasm-bindgen
+    /// module (`NAME_bg.wasm`). Which of the two it is, the file tells.
+    ///
+    /// A signer takes up to [`Signer::SLOTS`] of this runtime's slots.
+    ///
+    /// # Errors
+    /// [`LoadError`], which says what to change.
+    pub async fn load_signer(&self, bytes: &[u8], settings: SignerSettings) -> Result<Signer, LoadError> {
+        Signer::load(&self.engine, &self.linker, bytes, settings).await
     }
 }
 
@@ -91,9 +105,12 @@ fn config(options: RuntimeOptions) -> Config {
         .total_memories(slots.saturating_mul(MEMORIES))
         .total_tables(slots.saturating_mul(TABLES))
         .total_stacks(slots)
+        // A module of today's wasm-bindgen has one as soon as it makes a JavaScript value; a heap is a memory too.
+        .total_gc_heaps(slots)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_tables_per_module(MODULE_TABLES)
         .max_component_instance_size(INSTANCE_SIZE)
         .max_core_instance_size(INSTANCE_SIZE)
         .table_elements(TABLE_ELEMENTS);

@@ -1,0 +1,99 @@
+//! The guard around each call into a guest: its limits, and what becomes of a call that did not return.
+
+use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent, OutputSpent};
+
+/// What a store must keep to be guarded.
+pub(crate) trait Metered: Send + 'static {
+    fn memory(&mut self) -> &mut MemoryLimiter;
+    fn cpu(&self) -> &CpuMeter;
+
+    /// Ends what the guest has open, once a call did not return.
+    fn close(&mut self);
+}
+
+/// The store, and the guard around each call into it.
+pub(crate) struct Caller<T: 'static> {
+    store: Store<T>,
+    cpu: CpuMeter,
+    limits: Limits,
+    /// Set while a call runs, and for good where it did not return.
+    broken: bool,
+}
+
+/// Ends a guest that said in its own words that it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failed(pub(crate) String);
+
+impl<T: Metered> Caller<T> {
+    pub(crate) fn new(engine: &Engine, data: T, limits: Limits) -> Self {
+        let cpu = data.cpu().clone();
+        let mut store = Store::new(engine, data);
+        store.limiter(|data| data.memory());
+        // Counts what a component passes to the host, its answers too.
+        store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
+        store.epoch_deadline_callback(|store| {
+            store.data().cpu().tick()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        Self { store, cpu, limits, broken: false }
+    }
+
+    /// Calls into the guest within its limits.
+    ///
+    /// # Cancellation
+    /// A call that is dropped leaves the instance broken.
+    pub(crate) async fn call<R>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut Store<T>) -> wasmtime::Result<R>,
+    ) -> Result<R, StageError> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Fault::new(FaultKind::Host, "an earlier call did not return").into());
+        }
+        self.store.set_epoch_deadline(1);
+        let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
+        let error = match tokio::time::timeout(self.limits.wall, call).await {
+            Ok(Ok(answer)) => {
+                self.broken = false;
+                return Ok(answer);
+            }
+            Ok(Err(error)) => self.error(&error),
+            Err(_) => Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into(),
+        };
+        // The guest is not called again, but what is left of it may live on until the exchange ends.
+        self.store.data_mut().close();
+        Err(error)
+    }
+
+    fn error(&self, error: &wasmtime::Error) -> StageError {
+        match error.downcast_ref::<Failed>() {
+            Some(Failed(text)) => StageError::Failed(text.clone()),
+            None => self.fault(error).into(),
+        }
+    }
+
+    fn fault(&self, error: &wasmtime::Error) -> Fault {
+        let limits = &self.limits;
+        if error.is::<CpuSpent>() {
+            return Fault::new(FaultKind::Cpu, format!("more than {:?}", limits.cpu));
+        }
+        if error.is::<MemorySpent>() {
+            return Fault::new(FaultKind::Memory, format!("more than {} bytes", limits.memory));
+        }
+        // wasmtime has no type for what exceeds its fuel for host calls.
+        if error.is::<OutputSpent>()
+            || error.root_cause().to_string().contains("fuel allocated for hostcalls")
+        {
+            return Fault::new(FaultKind::Output, format!("more than {} bytes", limits.output));
+        }
+        let kind = match error.downcast_ref::<Trap>() {
+            Some(_) => FaultKind::Trap,
+            None if error.is::<PoolConcurrencyLimitError>() => FaultKind::Host,
+            None => FaultKind::Contract,
+        };
+        Fault::new(kind, format!("{error:#}"))
+    }
+}
