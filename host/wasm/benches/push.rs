@@ -3,6 +3,7 @@
 //!
 //! `cargo xtask build-plugins && cargo bench -p rust-proxy-wasm`
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
+#![expect(clippy::expect_used, reason = "a bench that cannot go on has to fail")]
 #![expect(clippy::disallowed_methods, reason = "reads the guests that xtask built")]
 
 use std::hint::black_box;
