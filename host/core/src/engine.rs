@@ -60,7 +60,9 @@ enum StartProblem {
     Unreadable { name: String, file: PathBuf, error: std::io::Error },
     #[error("plugins.{name}: {}: {error}", file.display())]
     Plugin { name: String, file: PathBuf, error: LoadError },
-    #[error("pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`")]
+    #[error(
+        "pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`"
+    )]
     Role { pipeline: String, stage: &'static str, plugin: String, interface: &'static str },
     #[error("plugins.{name}.grant: {error}")]
     Fetch { name: String, error: EgressError },
@@ -79,11 +81,15 @@ impl Engine {
         let mut problems = Vec::new();
         let components = load_plugins(config, &mut problems).await;
         check_roles(config, &components, &mut problems);
-        let pipelines: BTreeMap<&str, Arc<Pipeline>> =
-            config.pipelines.iter().map(|(name, it)| (name.as_str(), Arc::new(pipeline(it, &components)))).collect();
+        let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
+            .pipelines
+            .iter()
+            .map(|(name, it)| (name.as_str(), Arc::new(pipeline(it, &components))))
+            .collect();
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
-            let pipeline = model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
+            let pipeline =
+                model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
             let backend = backend(name, model, &mut problems);
             routes.insert(name.clone(), Route { pipeline, backend });
         }
@@ -261,7 +267,8 @@ fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, Component>)
     };
     let (process, modify) = (places(&stages.process), places(&stages.modify));
     // A plugin that did not load has been reported; nothing is started then.
-    let plugins = names.iter().filter_map(|name| components.get(*name)).map(|it| Arc::new(it.clone()) as Arc<_>);
+    let plugins =
+        names.iter().filter_map(|name| components.get(*name)).map(|it| Arc::new(it.clone()) as Arc<_>);
     Pipeline { plugins: plugins.collect(), process, modify }
 }
 
@@ -273,7 +280,13 @@ fn backend(name: &str, model: &config::Model, problems: &mut Vec<StartProblem>) 
         let token = key.map(|key| Arc::new(StaticToken::new(key.expose())) as Arc<dyn TokenProvider>);
         match Client::new(settings.timeouts) {
             Ok(client) => {
-                providers.push(OpenAi::new(provider, &settings.api_base, &settings.model_name, token, client));
+                providers.push(OpenAi::new(
+                    provider,
+                    &settings.api_base,
+                    &settings.model_name,
+                    token,
+                    client,
+                ));
             }
             Err(error) => {
                 let (model, provider) = (name.to_owned(), provider.clone());

@@ -24,7 +24,8 @@ fn config(plugin: &str, tables: &str) -> Config {
 #[tokio::test]
 async fn a_grant_that_the_plugin_does_not_use_is_noticed() {
     for (plugin, noticed) in [("fault", true), ("fetch", false)] {
-        let config = config(plugin, &format!("[plugins.{plugin}]\ngrant = {{ http = ['https://example.org'] }}"));
+        let config =
+            config(plugin, &format!("[plugins.{plugin}]\ngrant = {{ http = ['https://example.org'] }}"));
         let engine = Engine::start(&config).await.unwrap();
         let notices: Vec<String> = engine.notices().iter().map(ToString::to_string).collect();
         assert_eq!(notices.len(), usize::from(noticed), "{notices:?}");

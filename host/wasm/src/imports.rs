@@ -28,7 +28,11 @@ pub struct Imports {
 ///
 /// # Errors
 /// [`LoadError`] with the names of those that are refused.
-pub(crate) fn classify(engine: &Engine, component: &Component, settings: &Settings) -> Result<Imports, LoadError> {
+pub(crate) fn classify(
+    engine: &Engine,
+    component: &Component,
+    settings: &Settings,
+) -> Result<Imports, LoadError> {
     let kind = component.component_type();
     let (mut imports, mut unknown, mut not_granted) = (Imports::default(), Vec::new(), Vec::new());
     for (name, _) in kind.imports(engine) {

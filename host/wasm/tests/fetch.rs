@@ -52,12 +52,10 @@ impl Scripted {
                 let chunks = count.parse::<usize>().unwrap() / 1000;
                 Box::pin(stream::iter((0..chunks).map(|_| Ok(Bytes::from_static(&[b'x'; 1000])))))
             }
-            Some(("cut", _)) => {
-                Box::pin(stream::iter([
-                    Ok(Bytes::from_static(b"half")),
-                    Err(FetchError::Incomplete("cut".to_owned())),
-                ]))
-            }
+            Some(("cut", _)) => Box::pin(stream::iter([
+                Ok(Bytes::from_static(b"half")),
+                Err(FetchError::Incomplete("cut".to_owned())),
+            ])),
             _ => Box::pin(stream::iter([Ok(Bytes::from_static(b"hello"))])),
         }
     }
@@ -186,7 +184,9 @@ async fn errors_reach_the_guest_by_name() {
     assert_eq!(told("http://a.example/denied").await, "HttpRequestDenied");
     // FIXME: wasmtime 48 does not find the code of a body's error; then this is `HttpResponseIncomplete`.
     assert_eq!(told("http://a.example/cut/").await, "200 4 half incomplete HTTP response");
-    for header in ["host", "connection", "transfer-encoding", "proxy-authorization", "te", "trailer", "upgrade"] {
+    for header in
+        ["host", "connection", "transfer-encoding", "proxy-authorization", "te", "trailer", "upgrade"]
+    {
         let refused = told(&format!("GET http://a.example / {header}:x")).await;
         assert_eq!(refused, "header: HeaderError::Forbidden", "{header}");
     }

@@ -55,7 +55,9 @@ async fn what_is_not_granted_never_leaves() {
     let port = address.rsplit(':').next().unwrap();
     // A name that leads to this machine, granted as a name.
     let gateway = gateway(&model, &format!("{{ http = ['http://localhost:{port}'] }}"), "").await;
-    let text = format!("{origin}/\nhttp://localhost:{port}/\nhttp://2130706433:{port}/\nhttp://[::ffff:127.0.0.1]:{port}/");
+    let text = format!(
+        "{origin}/\nhttp://localhost:{port}/\nhttp://2130706433:{port}/\nhttp://[::ffff:127.0.0.1]:{port}/"
+    );
     assert_eq!(told(&gateway, &model, &text).await, ["HttpRequestDenied"; 4].join("\n"));
     assert!(secret.seen().is_empty(), "{:?}", secret.seen());
 }
@@ -110,7 +112,10 @@ async fn limits_of_the_configuration_count() {
     let more = "limits = { requests = 3, fetch = '12B' }";
     let gateway = gateway(&model, &format!("{{ http = ['{origin}'], private = ['{address}'] }}"), more).await;
     let told = told(&gateway, &model, &[format!("{origin}/").as_str(); 4].join("\n")).await;
-    assert_eq!(told, "200 5 hello\n200 5 hello\n200 0  HTTP response body size exceeds limit: 12 bytes\nHttpRequestDenied");
+    assert_eq!(
+        told,
+        "200 5 hello\n200 5 hello\n200 0  HTTP response body size exceeds limit: 12 bytes\nHttpRequestDenied"
+    );
 }
 
 #[tokio::test]

@@ -20,7 +20,10 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
-        line(&mut text, format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)));
+        line(
+            &mut text,
+            format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)),
+        );
         if let Some(granted) = grant {
             line(&mut text, format_args!("  granted   {}", grants(granted, imports)));
         }
@@ -63,7 +66,8 @@ fn grants(granted: &Granted, imports: &Imports) -> String {
     let http: Vec<String> = granted.http.http.iter().map(ToString::to_string).collect();
     let private: Vec<String> = granted.http.private.iter().map(ToString::to_string).collect();
     let used = if imports.granted.is_empty() { " (not used)" } else { "" };
-    let private = if private.is_empty() { String::new() } else { format!("; private: {}", private.join(", ")) };
+    let private =
+        if private.is_empty() { String::new() } else { format!("; private: {}", private.join(", ")) };
     format!("HTTP to {}{private}{used}", http.join(", "))
 }
 

@@ -233,15 +233,20 @@ fn plugin_mistakes_are_refused() {
 
 #[test]
 fn grants_that_are_not_clear_are_refused() {
-    let check_grant = |grant: &str, expect: &str| check_with_models(&format!("[plugins.x]\ngrant = {grant}"), expect);
-    let like = "write it like \"https://example.org\", \"https://*.example.org\" or \"http://127.0.0.1:8787\"";
+    let check_grant =
+        |grant: &str, expect: &str| check_with_models(&format!("[plugins.x]\ngrant = {grant}"), expect);
+    let like =
+        "write it like \"https://example.org\", \"https://*.example.org\" or \"http://127.0.0.1:8787\"";
     for (target, problem) in [
         ("example.org", "does not begin with http:// or https://"),
         ("ftp://example.org", "does not begin with http:// or https://"),
         ("https://example.org/path", "has more than scheme, host and port"),
         ("https://example.org?query", "has more than scheme, host and port"),
         ("https://*", "has a `*` that does not stand for the first labels of a name, as in *.example.org"),
-        ("https://*example.org", "has a `*` that does not stand for the first labels of a name, as in *.example.org"),
+        (
+            "https://*example.org",
+            "has a `*` that does not stand for the first labels of a name, as in *.example.org",
+        ),
         ("https://example.org:0", "has no valid host and port"),
     ] {
         check_grant(
@@ -278,7 +283,10 @@ fn grants_that_are_not_clear_are_refused() {
         "2:51: plugins.x.grant.private[0]: no target under `http` has port 81, so this grants nothing; \
          write the target with its port, like \"http://NAME:81\"",
     );
-    check_grant("{}", "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it");
+    check_grant(
+        "{}",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+    );
     check_grant(
         "{ http = [] }",
         "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
