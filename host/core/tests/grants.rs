@@ -1,4 +1,5 @@
 //! Grants, from the configuration to the plugins.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has to fail")]
 #![expect(clippy::disallowed_methods, reason = "writes a configuration")]
 
 use std::collections::BTreeMap;

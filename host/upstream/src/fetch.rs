@@ -5,6 +5,7 @@
 //! be another. A connection that is kept serves the same origin only.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::fetch::{Fetch, FetchError, FetchRequest, FetchResponse};
 
 use crate::egress::{self, EgressError, SendError, Timeouts, causes};
-use crate::grant::{Grant, address, origin};
+use crate::grant::{Grant, Target, address, origin};
 use crate::vetting::vet;
 
 /// Until a connection is made; a plugin's other time limits are within its `wall`.
@@ -44,22 +45,19 @@ impl GuardedFetch {
     /// # Errors
     /// The reason, where TLS cannot be set up.
     pub fn new(grant: Grant, wall: Duration) -> Result<Self, EgressError> {
-        Self::with_lookup(grant, wall, Arc::new(SystemLookup))
+        Self::with_lookup(grant, wall, &(Arc::new(SystemLookup) as Arc<dyn Lookup>))
     }
 
-    fn with_lookup(grant: Grant, wall: Duration, lookup: Arc<dyn Lookup>) -> Result<Self, EgressError> {
+    fn with_lookup(grant: Grant, wall: Duration, lookup: &Arc<dyn Lookup>) -> Result<Self, EgressError> {
         let timeouts = Timeouts { connect: CONNECT.min(wall), first_byte: wall, idle: wall, total: wall };
         let mut clients = BTreeMap::new();
-        for target in &grant.http {
-            let resolver = Vetted {
-                port: target.port(),
-                private: grant.private.clone().into(),
-                lookup: Arc::clone(&lookup),
-            };
-            if !clients.contains_key(&target.port()) {
-                let client =
+        for port in grant.http.iter().map(Target::port) {
+            if let Entry::Vacant(client) = clients.entry(port) {
+                let resolver =
+                    Vetted { port, private: grant.private.clone().into(), lookup: Arc::clone(lookup) };
+                let builder =
                     egress::builder(timeouts.connect)?.referer(false).dns_resolver(Arc::new(resolver));
-                clients.insert(target.port(), egress::build(client)?);
+                client.insert(egress::build(builder)?);
             }
         }
         Ok(Self { grant: Arc::new(grant), clients: Arc::new(clients), timeouts })

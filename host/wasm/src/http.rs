@@ -72,7 +72,7 @@ impl WasiHttpHooks for Outgoing {
         let account = Arc::clone(&self.0);
         let send = async move {
             let response = account.send(request, options).await;
-            let response = response.map_err(|error| match account.tell(error) {
+            let response = response.map_err(|error| match account.tell(&error) {
                 // There is no answer yet, so it was the request's.
                 Error::HttpResponseBodySize(size) => Error::HttpRequestBodySize(size),
                 error => error,
@@ -122,7 +122,7 @@ impl Account {
         let account = Arc::clone(self);
         let body = body.map(move |part| match part.and_then(|part| account.spend(part)) {
             Ok(part) => Ok(Frame::data(part)),
-            Err(error) => Err(account.tell(error)),
+            Err(error) => Err(account.tell(&error)),
         });
         response.body(StreamBody::new(body).boxed_unsync()).map_err(|_| FetchError::Header)
     }
@@ -152,9 +152,9 @@ impl Account {
 
     /// What the guest is told: less than the log where it was denied, so that it learns nothing of the network
     /// around the host.
-    fn tell(&self, error: FetchError) -> Error {
+    fn tell(&self, error: &FetchError) -> Error {
         let plugin = &*self.plugin;
-        match &error {
+        match error {
             // A guest that goes on trying writes no more lines than it has requests.
             FetchError::Denied { what, grant }
                 if self.requests.load(Ordering::Relaxed) <= self.limits.requests + 1 =>

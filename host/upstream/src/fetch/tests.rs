@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::grant::Target;
 
 const WALL: Duration = Duration::from_secs(20);
 
@@ -160,8 +159,8 @@ async fn a_name_is_vetted_by_its_addresses() {
     let error = denied(fetch.fetch(request(&url)).await);
     assert!(error.contains("(loopback)") && error.contains(&format!(":{}\"", address.port())), "{error}");
     // Of several addresses those that are not listed are left out.
-    let lookup = Answers::new([&["10.0.0.1:1".parse().unwrap(), address]]);
-    let fetch = GuardedFetch::with_lookup(grant(&target, &[address]), WALL, lookup).unwrap();
+    let lookup = Answers::new([&["10.0.0.1:1".parse().unwrap(), address]]) as Arc<dyn Lookup>;
+    let fetch = GuardedFetch::with_lookup(grant(&target, &[address]), WALL, &lookup).unwrap();
     let (answered, (head, _)) = tokio::join!(fetch.fetch(request(&url)), answer(&listener, OK));
     assert_eq!(answered.unwrap().status, 200);
     assert!(head.contains("host: localhost"), "{head}");
@@ -174,7 +173,8 @@ async fn a_name_whose_answer_changes_reaches_nothing_that_was_not_vetted() {
     let lookup = Answers::new([&[address], &[forbidden]]);
     let target = format!("http://rebinding.example:{}", address.port());
     let grant = grant(std::slice::from_ref(&target), &[address]);
-    let fetch = GuardedFetch::with_lookup(grant, WALL, Arc::clone(&lookup) as Arc<dyn Lookup>).unwrap();
+    let system = Arc::clone(&lookup) as Arc<dyn Lookup>;
+    let fetch = GuardedFetch::with_lookup(grant, WALL, &system).unwrap();
     // The address that was vetted is the one that is connected to: no second question is asked.
     let (answered, _) = tokio::join!(fetch.fetch(request(&target)), answer(&listener, OK));
     assert_eq!(text(answered.unwrap().body).await.unwrap(), "hello");
