@@ -79,6 +79,8 @@ enum StartProblem {
     Runtime(LoadError),
     #[error("models.{model}.providers.{provider}: {error}")]
     Provider { model: String, provider: String, error: EgressError },
+    #[error("models.{model}.providers.{provider}: Failed to create DevApiClient: {error}")]
+    DevApi { model: String, provider: String, error: EgressError },
 }
 
 impl Engine {
@@ -379,8 +381,12 @@ fn backend(
         match made {
             Ok(made) => providers.push(made),
             Err(error) => {
+                let settings = model.providers.get(provider);
                 let (model, provider) = (name.to_owned(), provider.clone());
-                problems.push(StartProblem::Provider { model, provider, error });
+                problems.push(match settings {
+                    Some(config::Provider::DevApi(_)) => StartProblem::DevApi { model, provider, error },
+                    _ => StartProblem::Provider { model, provider, error },
+                });
             }
         }
     }
