@@ -12,8 +12,8 @@
 mod bindings;
 mod component;
 mod convert;
-mod http;
 mod guard;
+mod http;
 mod imports;
 mod instance;
 mod limits;

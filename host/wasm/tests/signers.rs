@@ -14,6 +14,8 @@ const LIMITS: Limits = Limits {
     cpu: Duration::from_millis(500),
     wall: Duration::from_secs(20),
     output: 64 << 10,
+    requests: 0,
+    fetch: 0,
 };
 const BUILT: [&str; 2] = ["sign_bg.wasm", "sign.wasm"];
 const NAMES: [&str; 4] = ["nonce", "timestamp", "device_id", "content"];
@@ -369,6 +371,7 @@ async fn settings_that_do_not_fit_are_refused() {
         limits: LIMITS,
         on_error: rust_proxy_stream::stage::OnError::FailClosed,
         ready: 0,
+        fetch: None,
     };
     let refused = runtime.load(&component, settings).await.unwrap_err().to_string();
     assert!(refused.contains("`[signers.NAME]`"), "{refused}");

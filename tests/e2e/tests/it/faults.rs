@@ -201,7 +201,8 @@ async fn two_spinning_guests_do_not_freeze_a_healthy_stream() {
     let pieces = ["one", " two", " three", " four"];
     let healthy = pieces.iter().fold(Script::stream(), |script, piece| script.delta(piece).wait_for(&gate));
     let upstream = ScriptedUpstream::start([healthy.finish("stop").done(), Script::says(TEXT)]).await;
-    let limits = "memory = '16MiB', cpu = '1s', wall = '60s'";
+    // They would spin for as long as the test can last.
+    let limits = "memory = '16MiB', cpu = '60s', wall = '60s'";
     let spin =
         format!("[plugins.spin]\nfile = 'fault.wasm'\nconfig = {{ do = 'spin' }}\nlimits = {{ {limits} }}");
     let model = "[pipelines.spin]\nmodify = ['spin']\n[models.spin]\npipeline = 'spin'\nrouting = ['p']\n\
@@ -222,7 +223,6 @@ async fn two_spinning_guests_do_not_freeze_a_healthy_stream() {
     }
     assert!(response.body().await.ends_with("data: [DONE]\n\n"));
     assert!(spinning.iter().all(|spinning| !spinning.is_finished()), "it came after the guests were ended");
-    for spinning in spinning {
-        assert_eq!(spinning.await.expect("no panic"), 500);
-    }
+    // Their clients leave, and with them the guests.
+    spinning.iter().for_each(tokio::task::JoinHandle::abort);
 }
