@@ -27,7 +27,7 @@ use crate::text::one_line;
 
 mod verify;
 
-pub(crate) use verify::DEMONSTRATION_KEY;
+pub(crate) use rust_proxy_sign::DEMONSTRATION_KEY;
 use verify::Verifier;
 
 /// Characters in a piece: fewer than most words have, so that words arrive in parts.

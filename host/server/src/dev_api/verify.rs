@@ -1,24 +1,16 @@
 //! Whether a request of the Dev API may be answered: its signature, its age, and that it is no replay.
 //!
-//! The signature is the lower-case hexadecimal HMAC-SHA256 of a canonical string: `rust-proxy-sign-v1` and a
-//! line feed, then for each of nonce, timestamp, device id and content its length in bytes, `:`, its bytes and
-//! a line feed. The lengths make it unambiguous.
+//! The signature itself is that of the crate `rust-proxy-sign`, which the signers in `signer/` are made of.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
+use rust_proxy_sign::Signed;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::app::json_response;
-
-/// The key where none is given. Public, so it protects nothing.
-pub(crate) const DEMONSTRATION_KEY: &str = "demonstration-key-not-a-secret";
-
-const PREFIX: &[u8] = b"rust-proxy-sign-v1\n";
 
 /// How far a timestamp may be from this clock, in seconds, either way.
 const AGE_MAX: u64 = 300;
@@ -100,9 +92,9 @@ impl Verifier {
         let signed_at: u64 =
             timestamp.parse().map_err(|_| Refused::Malformed("timestamp", "Unix seconds"))?;
         // Before anything is remembered or told of this request.
-        let fields = [nonce.as_bytes(), timestamp.as_bytes(), device_id.as_bytes(), content];
-        let given = unhex(signature).ok_or(Refused::Forged)?;
-        if !bool::from(mac(&self.key, fields).ct_eq(&given)) {
+        let content = std::str::from_utf8(content).map_err(|_| Refused::Forged)?;
+        let signed = Signed { nonce, timestamp, device_id, content };
+        if !rust_proxy_sign::verify(&self.key, &signed, signature) {
             return Err(Refused::Forged);
         }
         if now.saturating_sub(signed_at) > AGE_MAX {
@@ -126,52 +118,10 @@ impl Verifier {
     }
 }
 
-/// HMAC-SHA256 (RFC 2104) of the canonical string. By hand, for it is short: the crate would turn on a feature
-/// of sha2's that makes every build compile Cranelift anew.
-fn mac(key: &str, fields: [&[u8]; 4]) -> [u8; 32] {
-    const BLOCK: usize = 64;
-    let mut block = [0; BLOCK];
-    let long: [u8; 32];
-    let key = if key.len() > BLOCK {
-        long = Sha256::digest(key).into();
-        &long
-    } else {
-        key.as_bytes()
-    };
-    block.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
-    let mut inner = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36));
-    inner.update(PREFIX);
-    for field in fields {
-        inner.update(format!("{}:", field.len()));
-        inner.update(field);
-        inner.update(b"\n");
-    }
-    Sha256::new_with_prefix(block.map(|byte| byte ^ 0x5c)).chain_update(inner.finalize()).finalize().into()
-}
-
-/// Lower-case hexadecimal of 32 bytes.
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let mut bytes = [0; 32];
-    if pairs.len() != bytes.len() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let digit = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
-}
-
 /// Signs, as the signer of a gateway does.
 #[cfg(test)]
 pub(crate) fn sign(key: &str, nonce: &str, timestamp: &str, device_id: &str, content: &str) -> String {
-    let fields = [nonce.as_bytes(), timestamp.as_bytes(), device_id.as_bytes(), content.as_bytes()];
-    mac(key, fields).iter().map(|byte| format!("{byte:02x}")).collect()
+    rust_proxy_sign::sign(key, &Signed { nonce, timestamp, device_id, content })
 }
 
 #[cfg(test)]
@@ -204,32 +154,6 @@ mod tests {
 
     fn verifier() -> Verifier {
         Verifier::new("key".to_owned())
-    }
-
-    /// Values of another implementation: `hmac` and `hashlib` of Python's standard library.
-    #[test]
-    fn signatures_are_those_of_another_implementation() {
-        for (nonce, timestamp, device, content, expect) in [
-            (
-                NONCE,
-                "1700000000",
-                "device-1",
-                r#"{"model":"m"}"#,
-                "cda7801b92d5ac298259308658f85cbd105e50fcfed4f57bd41c5d8f3fad3541",
-            ),
-            ("", "", "", "", "c2fc64a2ef67a73b53ad738390087cbc0c56d9e2aa9da9a73533634731b99086"),
-            (
-                "n",
-                "1",
-                "gerät",
-                "你好 🍌",
-                "b81606712facc4cf3701245bce1895616194e7b7ee7dcb4ca23af6daa3d82bac",
-            ),
-        ] {
-            assert_eq!(sign(DEMONSTRATION_KEY, nonce, timestamp, device, content), expect);
-        }
-        let with_a_long_key = sign(&"k".repeat(65), "n", "1", "d", "c");
-        assert_eq!(with_a_long_key, "dc75faa30c0566915684622e5741b822fed5385a42acbda5b7c2785299fbdabd");
     }
 
     #[test]
