@@ -15,6 +15,7 @@ from openai import OpenAI
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/debug/rust-proxy"
 CLIENT_KEY = "a-client-key-0123456789"
+OTHER_KEY = "another-key-0123456789"
 # Far longer than anything here takes: what did not come by then never will.
 PATIENCE = 60
 
@@ -161,3 +162,33 @@ def client(gateway):
     """A client of the gateway that asks once."""
     with OpenAI(base_url=f"{gateway}/v1", api_key="unused", max_retries=0, timeout=PATIENCE) as client:
         yield client
+
+
+@contextmanager
+def shipped(logs, name, file, dev_api):
+    """The URL of a gateway with a shipped configuration that asks `dev_api`."""
+    address = dev_api.removeprefix("http://")
+    text = (ROOT / "config" / file).read_text()
+    text = text.replace("127.0.0.1:3000", "127.0.0.1:0").replace("127.0.0.1:8787", address)
+    for place in ("plugins", "words.txt", "signer/sign_bg.wasm"):
+        text = text.replace(f'"{place}"', f'"{ROOT / "config" / place}"')
+    config = logs / f"{name}.toml"
+    config.write_text(text)
+    with running(logs / name, "serve", "--config", config) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def signed(logs, dev_api):
+    """A gateway as `cargo xtask run` starts it."""
+    with shipped(logs, "signed", "demo.toml", dev_api) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def forging(logs):
+    """A gateway whose signer has another key than the one who verifies."""
+    key = {"SIGNER_KEY": OTHER_KEY}
+    with running(logs / "dev-api-2", "dev-api", "--listen", "127.0.0.1:0", "--delay", "1ms", **key) as dev_api:
+        with shipped(logs, "forging", "demo.toml", dev_api) as url:
+            yield url

@@ -1,29 +1,25 @@
 """The whole way: masked, researched, formatted, signed by `sign_bg.wasm`, modified, streamed."""
 
+import hashlib
+import hmac
+import json
 import re
+import subprocess
+import threading
+import urllib.request
+from http.server import ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import ROOT, running
+from conftest import OTHER_KEY, PROGRAM, ROOT, Model, running, shipped
 from openai import APIStatusError, OpenAI
 
-SHIPPED = ROOT / "config/knowledge-retrieval.toml"
-
-
-def gateway_config(logs, name, dev_api):
-    """The shipped file with free ports, in a folder of its own."""
-    address = dev_api.removeprefix("http://")
-    text = SHIPPED.read_text().replace("127.0.0.1:3000", "127.0.0.1:0").replace("127.0.0.1:8787", address)
-    for place in ("plugins", "words.txt", "signer/sign_bg.wasm"):
-        text = text.replace(f'"{place}"', f'"{ROOT / "config" / place}"')
-    config = logs / f"{name}.toml"
-    config.write_text(text)
-    return config
+DEMONSTRATION_KEY = "demonstration-key-not-a-secret"
 
 
 @pytest.fixture(scope="module")
-def client(logs, dev_api):
-    with running(logs / "signed", "serve", "--config", gateway_config(logs, "signed", dev_api)) as url:
-        yield OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+def client(signed):
+    return OpenAI(base_url=f"{signed}/v1", api_key="unused", max_retries=0)
 
 
 def ask(client, text, **more):
@@ -60,17 +56,106 @@ def test_a_page_that_cannot_be_had_is_no_reason_to_stop(client, dev_api):
     assert "quoted-page" not in answer
 
 
-def test_another_key_is_refused_and_nothing_is_told_of_either(logs, monkeypatch):
-    key = "another-key-0123456789"
-    monkeypatch.setenv("SIGNER_KEY", key)
-    with running(logs / "dev-api-2", "dev-api", "--listen", "127.0.0.1:0", "--delay", "1ms") as dev_api:
-        config = gateway_config(logs, "wrong", dev_api)
-        with running(logs / "wrong", "serve", "--config", config) as url:
+def test_chat_streams_openai_chunks(signed):
+    request = urllib.request.Request(
+        f"{signed}/chat", json.dumps({"message": "A banana"}).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        data = [line[6:] for line in answer.read().decode().splitlines() if line.startswith("data: ")]
+    assert data[-1] == "[DONE]"
+    text = "".join(json.loads(chunk)["choices"][0]["delta"].get("content") or "" for chunk in data[:-1])
+    assert 'You said: "A ******' in text
+
+
+def test_another_key_is_refused_and_nothing_is_told_of_either(logs, forging):
+    client = OpenAI(base_url=f"{forging}/v1", api_key="unused", max_retries=0)
+    for stream in (False, True):
+        with pytest.raises(APIStatusError) as refused:
+            ask(client, "hello", stream=stream)
+        assert refused.value.status_code == 401
+        assert "refused the gateway's own credentials" in str(refused.value)
+    checked = subprocess.run([PROGRAM, "check", "--config", logs / "forging.toml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    logged = [(logs / name).read_text() for name in ("dev-api-2", "forging")]
+    for told in [*logged, checked.stdout, str(refused.value)]:
+        assert OTHER_KEY not in told and DEMONSTRATION_KEY not in told
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "expected"),
+    [
+        ("customer-support.toml", "my  parcel", r"A customer of ours writes:\s+my  parcel.*\(internal\) bread.*😊$"),
+        ("knowledge-retrieval.toml", "See {page}", r"quoted-page-.*\*\*\*\*\*\* bread is \*+\.$"),
+        ("multilingual-summary.toml", "{page}", r"Sum up in 中文, English and Deutsch.*quoted-page-"),
+        ("content-generation.toml", "a poem", r"Write for our blog, dated \d{4}-.*a poem\"\. $"),
+    ],
+)
+def test_an_example_pipeline_runs(logs, dev_api, file, asked, expected):
+    with shipped(logs, file, file, dev_api) as url:
+        client = OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        text = ask(client, asked.format(page=f"{dev_api}/pages/berries.html")).choices[0].message.content
+    assert re.search(expected, text, re.DOTALL), text
+
+
+# A real endpoint, reached by TOML alone: other header names, the signature in the query, answers elsewhere.
+ELSEWHERE = """
+[server]
+listen = "127.0.0.1:0"
+[signers.s]
+file = "{signer}"
+result = {{ query = "sig" }}
+[models.m]
+routing = ["p"]
+[models.m.providers.p]
+type = "dev-api"
+endpoint = "{endpoint}"
+device_id = "device-1"
+os_type = "3"
+sid = "s"
+signer = "s"
+request = {{ path = "/v2/talk?app=7", nonce = {{ query = "n" }}, timestamp = {{ header = "x-time" }}, timestamp_unit = "ms", device_id = {{ body = "/device/id" }}, os_type = "none", sid = {{ header = "x-session" }}, messages = "/input/messages", model = "none", others = "drop" }}
+response = {{ format = "own", text = "/data/piece", end = "END" }}
+"""
+
+
+@pytest.mark.parametrize("signer", ["sign_bg.wasm", "sign.wasm"])
+def test_a_real_endpoint_is_reached_by_toml_alone(logs, signer):
+    seen = {}
+
+    class Endpoint(Model):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            seen.update(url=urlsplit(self.path), headers=self.headers, body=body)
+            self.begin()
+            for piece in ("Hel", "lo"):
+                self.event(json.dumps({"data": {"piece": piece}}))
+            self.event("END")
+            self.close_connection = True
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        config = logs / f"elsewhere-{signer}.toml"
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        config.write_text(ELSEWHERE.format(signer=ROOT / "config/signer" / signer, endpoint=endpoint))
+        with running(logs / f"elsewhere-{signer}", "serve", "--config", config) as url:
             client = OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
-            for stream in (False, True):
-                with pytest.raises(APIStatusError) as refused:
-                    ask(client, "hello", stream=stream)
-                assert refused.value.status_code in (401, 403, 502)
-    for name in ("dev-api-2", "wrong"):
-        log = (logs / name).read_text()
-        assert key not in log and "demonstration-key" not in log
+            said = [{"role": "user", "content": "hi"}]
+            chunks = list(client.chat.completions.create(model="m", messages=said, stream=True))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello"
+    query = {name: value for name, [value] in parse_qs(seen["url"].query).items()}
+    assert seen["url"].path == "/v2/talk" and query["app"] == "7"
+    assert seen["headers"]["x-session"] == "s"
+    body = json.loads(seen["body"])
+    assert body["input"]["messages"] == said and body["device"] == {"id": "device-1"}
+    # The signature is that of Python's own HMAC.
+    fields = [query["n"], seen["headers"]["x-time"], "device-1", seen["body"].decode()]
+    signed = "rust-proxy-sign-v1\n" + "".join(f"{len(field.encode())}:{field}\n" for field in fields)
+    expected = hmac.new(DEMONSTRATION_KEY.encode(), signed.encode(), hashlib.sha256).hexdigest()
+    assert query["sig"] == expected

@@ -82,7 +82,7 @@ def gateway(logs, dev_api, model, nobody):
 
 
 @pytest.fixture(scope="module")
-def config(logs, gateway, gateway_with_keys, nobody):
+def config(logs, gateway, gateway_with_keys, signed, forging, nobody):
     """The shipped file, and its model again for what else a gateway can be or have."""
     shipped = SHIPPED.read_text()
     entry = shipped[shipped.index("[models.rust-proxy]") :]
@@ -97,6 +97,8 @@ def config(logs, gateway, gateway_with_keys, nobody):
         *(another(name, asks=name) for name in ["scripted", "blocked", "refused", "nowhere"]),
         another("fallback", asks="scripted").replace('["rust_proxy"]', '["rust_proxy", "second"]'),
         SECOND,
+        another("signed", asks="rust-proxy", url=signed),
+        another("forged", asks="rust-proxy", url=forging),
         another("absent", url=nobody),
         another("without-key", url=gateway_with_keys),
         another("with-key", url=gateway_with_keys).replace(NO_KEY, 'api_key_location = "env::CLIENT_KEY"'),
@@ -194,6 +196,22 @@ def test_an_answer_is_masked_in_both_directions(client, stream):
     [[asked, given]] = said["usage"]
     assert asked > 0 and given > 0
     assert not said["error"]
+
+
+@STREAM
+def test_the_whole_way_through_the_signed_dev_api(client, stream, dev_api):
+    page = f"{dev_api}/pages/streams.html"
+    said = gather(client.ask("signed", stream, [{"role": "user", "content": f"A banana? {page}"}]))
+    text = "".join(said["text"])
+    assert "quoted-page-" in text and "A ******?" in text
+    assert text.endswith("****** bread is **********. 😊")
+    assert said["finish"] == ["stop"] and not said["error"]
+
+
+@STREAM
+def test_a_key_that_differs_is_told(client, stream):
+    [error] = gather(client.ask("forged", stream))["error"]
+    assert "the upstream refused the gateway's own credentials with 401" in error
 
 
 def test_pieces_arrive_while_the_model_still_speaks(client, model):

@@ -15,8 +15,9 @@ const UPSTREAM: &str = "127.0.0.1:8787";
 const GATEWAY: &str = "127.0.0.1:3000";
 const PROGRAM: &str = "target/debug/rust-proxy";
 const CONFIG: &str = "config/demo.toml";
-/// What [`CONFIG`] calls its model.
-const MODEL: &str = "demo";
+
+/// It has words of config/words.txt.
+const QUESTION: &str = "Is a banana classified as a berry?";
 
 /// Long enough for a machine that compiles every plugin at start.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -55,20 +56,27 @@ fn check_free(address: &str) -> Result<()> {
 }
 
 fn requests() -> String {
+    let researched = format!("{QUESTION} See http://{UPSTREAM}/pages/berries.html");
     format!(
         "\nThe gateway is ready. It masks the words of config/words.txt, in requests and in answers.\n\n\
-         A stream:\n  {}\n\nA whole answer:\n  {}\n\nCtrl-C ends both servers.\n",
-        request("curl -N", true),
-        request("curl", false)
+         A stream:\n  {}\n\nA whole answer:\n  {}\n\n\
+         With a page fetched, a template, a signed request and an emoji:\n  {}\n\n\
+         The same through POST /chat:\n  {}\n\nCtrl-C ends both servers.\n",
+        request("curl -N", "demo", true, QUESTION),
+        request("curl", "demo", false, QUESTION),
+        request("curl -N", "rust-proxy", true, &researched),
+        post("curl -N", "/chat", &format!(r#"{{"message": "{researched}"}}"#)),
     )
 }
 
-fn request(curl: &str, stream: bool) -> String {
-    let message = r#"{"role": "user", "content": "Is a banana classified as a berry?"}"#;
-    format!(
-        "{curl} http://{GATEWAY}/v1/chat/completions -H 'content-type: application/json' \
-         -d '{{\"model\": \"{MODEL}\", \"stream\": {stream}, \"messages\": [{message}]}}'"
-    )
+fn request(curl: &str, model: &str, stream: bool, question: &str) -> String {
+    let message = format!(r#"{{"role": "user", "content": "{question}"}}"#);
+    let body = format!(r#"{{"model": "{model}", "stream": {stream}, "messages": [{message}]}}"#);
+    post(curl, "/v1/chat/completions", &body)
+}
+
+fn post(curl: &str, path: &str, body: &str) -> String {
+    format!("{curl} http://{GATEWAY}{path} -H 'content-type: application/json' -d '{body}'")
 }
 
 fn wait_for_an_end(servers: &mut [Server]) -> Result<String> {
