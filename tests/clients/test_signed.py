@@ -111,10 +111,9 @@ routing = ["p"]
 type = "dev-api"
 endpoint = "{endpoint}"
 device_id = "device-1"
-os_type = "3"
 sid = "s"
 signer = "s"
-request = {{ path = "/v2/talk?app=7", nonce = {{ query = "n" }}, timestamp = {{ header = "x-time" }}, timestamp_unit = "ms", device_id = {{ body = "/device/id" }}, os_type = "none", sid = {{ header = "x-session" }}, messages = "/input/messages", model = "none", others = "drop" }}
+request = {{ path = "/v2/talk", query = {{ app = "7" }}, nonce = {{ query = "n" }}, timestamp = {{ header = "x-time" }}, timestamp_unit = "ms", device_id = {{ body = "/device/id" }}, os_type = "none", sid = {{ header = "x-session" }}, messages = "/input/messages", model = "none", others = "drop" }}
 response = {{ format = "own", text = "/data/piece", end = "END" }}
 """
 
