@@ -165,13 +165,16 @@ def client(gateway):
 
 
 @contextmanager
-def shipped(logs, name, file, dev_api):
-    """The URL of a gateway with a shipped configuration that asks `dev_api`."""
+def shipped(logs, name, file, dev_api, *changes):
+    """The URL of a gateway with a shipped configuration that asks `dev_api`, and with changes (old, new)."""
     address = dev_api.removeprefix("http://")
     text = (ROOT / "config" / file).read_text()
     text = text.replace("127.0.0.1:3000", "127.0.0.1:0").replace("127.0.0.1:8787", address)
     for place in ("plugins", "words.txt", "signer/sign_bg.wasm"):
         text = text.replace(f'"{place}"', f'"{ROOT / "config" / place}"')
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
     config = logs / f"{name}.toml"
     config.write_text(text)
     with running(logs / name, "serve", "--config", config) as url:

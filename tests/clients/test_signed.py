@@ -11,7 +11,7 @@ from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import OTHER_KEY, PROGRAM, ROOT, Model, running, shipped
+from conftest import OTHER_KEY, PATIENCE, PROGRAM, ROOT, Model, running, shipped
 from openai import APIStatusError, OpenAI
 
 DEMONSTRATION_KEY = "demonstration-key-not-a-secret"
@@ -54,6 +54,41 @@ def test_a_stream_goes_the_whole_way(client, dev_api):
 def test_a_page_that_cannot_be_had_is_no_reason_to_stop(client, dev_api):
     answer = ask(client, f"What is in {dev_api}/pages/none.html?").choices[0].message.content
     assert "quoted-page" not in answer
+
+
+def test_the_client_hears_a_heartbeat_while_a_page_is_awaited(logs, dev_api):
+    heard = threading.Event()
+
+    class Page(Model):
+        def do_GET(self):
+            assert heard.wait(PATIENCE)
+            self.begin(kind="text/plain")
+            self.wfile.write(b"late but here")
+            self.close_connection = True
+
+    page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=page.serve_forever)
+    thread.start()
+    address = f"127.0.0.1:{page.server_port}"
+    more = ('listen = "127.0.0.1:0"', f'listen = "127.0.0.1:0"\nheartbeat = "50ms"')
+    known = dev_api.removeprefix("http://")
+    granted = (f'["http://{known}"], private = ["{known}"]', f'["http://{address}"], private = ["{address}"]')
+    try:
+        with shipped(logs, "slow", "demo.toml", dev_api, more, granted) as url:
+            body = json.dumps({"message": f"What is at http://{address}/?"}).encode()
+            request = urllib.request.Request(f"{url}/chat", body, {"content-type": "application/json"})
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                assert answer.readline() == b": ping\n"
+                heard.set()
+                said = answer.read().decode()
+    finally:
+        heard.set()
+        page.shutdown()
+        thread.join()
+        page.server_close()
+    assert said.endswith("data: [DONE]\n\n")
+    data = [json.loads(line[6:]) for line in said.splitlines() if line.startswith("data: {")]
+    assert "late but here" in "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in data)
 
 
 def test_chat_streams_openai_chunks(signed):
