@@ -84,7 +84,8 @@ impl ActiveLink {
     /// # Errors
     /// The exchange's error, if the step is `fail_closed`.
     fn fail(&mut self, error: StageError, stage: &'static str) -> Result<Passed, ExchangeError> {
-        tracing::warn!(plugin = self.name(), stage, on_error = ?self.plugin.on_error(), %error, "plugin failed");
+        let told = printable(&error.to_string());
+        tracing::warn!(plugin = self.name(), stage, on_error = ?self.plugin.on_error(), error = told, "plugin failed");
         match (self.plugin.on_error(), &error) {
             (OnError::FailClosed, _) => {
                 self.link = None;
@@ -113,8 +114,9 @@ impl ActiveLink {
     }
 }
 
-/// A plugin's words for the log: bounded, without control characters.
-pub(crate) fn printable(text: &str) -> String {
+/// Words of a plugin or an upstream for the log: bounded, without control characters, so that they stay in their
+/// line.
+pub fn printable(text: &str) -> String {
     const PRINTED_MAX: usize = 500;
     text.chars().take(PRINTED_MAX).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -165,43 +165,78 @@ impl<'de> Deserialize<'de> for Object<'de> {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// How deep [`string_values`] looks. Deeper values are not shown to plugins one by one.
+/// How deep [`string_values`] looks.
 const DEPTH_MAX: usize = 64;
 
+/// Bytes of pointers for each byte of JSON: far more than any real arguments need, and a bound for those in which
+/// many small values stand under one long key.
+const POINTERS_MAX: usize = 16;
+
+/// Why [`string_values`] does not look into a JSON text: it is nested too deep, has a key twice in one object, or
+/// too many values under too long keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooComplex;
+
 /// The string values of a JSON text with their JSON pointers (RFC 6901), in order; `None` where the text is
-/// not JSON, has a key twice, or is nested deeper than 64.
-pub(crate) fn string_values(text: &str) -> Option<Vec<(String, Range<usize>)>> {
-    fn walk(
-        outer: &str,
-        raw: &RawValue,
-        at: &str,
-        depth: usize,
-        found: &mut Vec<(String, Range<usize>)>,
-    ) -> Option<()> {
+/// not JSON.
+///
+/// # Errors
+/// [`TooComplex`]: shown as it stands, with its escapes, such a text would hide words from a filter.
+pub(crate) fn string_values(text: &str) -> Result<Option<Vec<(String, Range<usize>)>>, TooComplex> {
+    let Ok(raw) = serde_json::from_str(text) else { return Ok(None) };
+    let left = text.len().saturating_mul(POINTERS_MAX).saturating_add(4096);
+    let mut walk = Walk { outer: text, left, found: Vec::new() };
+    walk.value(raw, "", 0)?;
+    Ok(Some(walk.found))
+}
+
+struct Walk<'a> {
+    outer: &'a str,
+    /// How many more bytes of pointers there may be.
+    left: usize,
+    found: Vec<(String, Range<usize>)>,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, raw: &RawValue, at: &str, depth: usize) -> Result<(), TooComplex> {
         let text = raw.get();
         match text.as_bytes().first() {
-            Some(b'"') => found.push((at.to_owned(), place(outer, text))),
-            Some(b'{' | b'[') if depth == DEPTH_MAX => return None,
+            Some(b'"') => {
+                self.spend(at.len())?;
+                self.found.push((at.to_owned(), place(self.outer, text)));
+            }
+            Some(b'{' | b'[') if depth == DEPTH_MAX => return Err(TooComplex),
             Some(b'{') => {
-                for (key, value) in serde_json::from_str::<Object<'_>>(text).ok()?.0 {
+                let Object(members) = serde_json::from_str(text).map_err(|_| TooComplex)?;
+                for (key, value) in members {
+                    self.spend(at.len() + key.len())?;
                     let key = key.replace('~', "~0").replace('/', "~1");
-                    walk(outer, value, &format!("{at}/{key}"), depth + 1, found)?;
+                    self.value(value, &format!("{at}/{key}"), depth + 1)?;
                 }
             }
             Some(b'[') => {
-                for (index, value) in
-                    serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().enumerate()
-                {
-                    walk(outer, value, &format!("{at}/{index}"), depth + 1, found)?;
+                let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| TooComplex)?;
+                for (index, value) in elements.into_iter().enumerate() {
+                    self.spend(at.len())?;
+                    self.value(value, &format!("{at}/{index}"), depth + 1)?;
                 }
             }
             _ => {}
         }
-        Some(())
+        Ok(())
     }
-    let mut found = Vec::new();
-    walk(text, serde_json::from_str(text).ok()?, "", 0, &mut found)?;
-    Some(found)
+
+    fn spend(&mut self, bytes: usize) -> Result<(), TooComplex> {
+        self.left = self.left.checked_sub(bytes).ok_or(TooComplex)?;
+        Ok(())
+    }
+}
+
+/// What a JSON text could not be read for, without a word of it: serde quotes the values that it did not expect.
+pub(crate) fn unreadable(error: &serde_json::Error) -> String {
+    let what =
+        if error.is_data() { "a value of the wrong type, or a key that stands twice," } else { "no JSON" };
+    format!("{what} at line {} column {}", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -238,11 +273,14 @@ mod tests {
     #[test]
     fn string_values_have_pointers() {
         let json = r#"{"a":"x","b":[1,{"c/d":"y"}],"e":null}"#;
-        let found = string_values(json).unwrap();
+        let found = string_values(json).unwrap().unwrap();
         let seen: Vec<_> = found.iter().map(|(at, range)| (at.as_str(), &json[range.clone()])).collect();
         assert_eq!(seen, [("/a", r#""x""#), ("/b/1/c~1d", r#""y""#)]);
-        assert_eq!(string_values("{\"a\":"), None);
-        assert_eq!(string_values(&("[".repeat(70) + &"]".repeat(70))), None);
+        assert_eq!(string_values("{\"a\":"), Ok(None));
+        assert_eq!(string_values(&("[".repeat(70) + &"]".repeat(70))), Err(TooComplex));
+        assert_eq!(string_values(r#"{"a":1,"a":2}"#), Err(TooComplex));
+        let many = format!(r#"{{"{}":["{}"]}}"#, "k".repeat(10_000), r#"",""#.repeat(1000));
+        assert_eq!(string_values(&many), Err(TooComplex));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use rust_proxy_stream::UpstreamError;
+use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
 
 use crate::dev_api::DevApi;
@@ -54,7 +55,7 @@ impl Backend for Router {
             match provider.ask(&request).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
-                    tracing::warn!(provider = provider.name(), %error, "provider failed");
+                    tracing::warn!(provider = provider.name(), error = loggable(&error), "provider failed");
                     if is_the_requests_fault(&error) {
                         return Err(error);
                     }
@@ -63,6 +64,16 @@ impl Backend for Router {
             }
         }
         Err(last)
+    }
+}
+
+/// An error for the log. What an upstream says of a credential may quote it.
+fn loggable(error: &UpstreamError) -> String {
+    match error {
+        UpstreamError::Status { status: status @ (401 | 403), .. } => {
+            format!("the upstream refused the credentials with {status}")
+        }
+        error => printable(&error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
 use tokio::sync::Notify;
@@ -217,7 +218,12 @@ impl Component {
                     match prepared.configured().await {
                         Ok(instance) => ready.instances().push(instance),
                         Err(error) => {
-                            tracing::warn!(plugin = &*prepared.name, %error, "no instance could be made ready");
+                            let error = printable(&error.to_string());
+                            tracing::warn!(
+                                plugin = &*prepared.name,
+                                error,
+                                "no instance could be made ready"
+                            );
                             break;
                         }
                     }

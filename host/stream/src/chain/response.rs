@@ -247,11 +247,12 @@ impl ModifierLink {
             }
         }
         match self.buffers.iter().find(|buffer| buffer.held() > HELD_MAX) {
-            Some(buffer) => {
+            // With a stop, what is held is dropped.
+            Some(buffer) if outcome.stop.is_none() => {
                 let detail = format!("lane {}: more than {HELD_MAX} bytes held", buffer.lane.id);
                 Err(Fault::new(FaultKind::Held, detail))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -241,6 +241,11 @@ pub(super) fn shortened(text: &str) -> String {
     text.get(..end).unwrap_or_default().to_owned()
 }
 
+/// Bytes that should be a text, for an error or a log, of a bounded length.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..ERROR_MAX).unwrap_or(bytes)).into_owned()
+}
+
 /// The function to call, by its name, or the only one there is.
 fn choose<'a>(
     functions: &'a [(&'a str, FuncType)],

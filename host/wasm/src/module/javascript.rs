@@ -9,7 +9,7 @@ use wasmtime::{
 };
 
 use super::Broken;
-use super::abi::{shape, shortened, slice};
+use super::abi::{lossy, shape, shortened, slice};
 use crate::component::LoadError;
 use crate::guard::{Failed, Metered};
 use crate::limits::{CpuMeter, Limits, MemoryLimiter};
@@ -268,7 +268,7 @@ impl Call<'_> {
             (Kind::InitTable, []) => return self.init_table(),
             (Kind::Throw, [Val::I32(pointer), Val::I32(length)]) => {
                 let text = self.bytes(*pointer, *length)?;
-                return Err(Failed(shortened(&String::from_utf8_lossy(text))).into());
+                return Err(Failed(lossy(text)).into());
             }
             (Kind::ThrowValue, [value]) => {
                 let value = Value::of(&self.caller, value);
@@ -307,7 +307,7 @@ impl Call<'_> {
                 return self.write(address.cast_unsigned(), &[1, 0, 0, 0, 0, 0, 0, 0]);
             }
             (Kind::Print, [Val::I32(pointer), Val::I32(length)]) => {
-                let line = shortened(&String::from_utf8_lossy(self.bytes(*pointer, *length)?));
+                let line = lossy(self.bytes(*pointer, *length)?);
                 return self.print(&line);
             }
             (Kind::PrintValue, [value]) => {

@@ -1,15 +1,19 @@
 //! ⑥ One chunk of a stream, or a whole answer: the places in its JSON that matter.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::UpstreamError;
-use crate::json;
+use crate::json::{self, Object};
 use crate::lane::{Channel, CloseReason};
+
+/// The most choices of an answer: what OpenAI's API takes as `n`.
+pub(super) const CHOICES_MAX: usize = 128;
 
 /// The fields of a delta or message that are lanes.
 pub(super) const TEXT_FIELDS: [(&str, Channel); 4] = [
@@ -95,7 +99,7 @@ impl Chunk {
         let Some(choices) = raw.choices else {
             return Err(protocol("there are no `choices` in it"));
         };
-        let choices: Vec<RawChoice<'_>> = read(choices.get())?;
+        let Choices(choices) = read(choices.get())?;
         let choices = choices.into_iter().map(|choice| choice.places(data)).collect::<Result<_, _>>()?;
         Ok(Self { choices, usage: raw.usage.is_some() })
     }
@@ -130,8 +134,8 @@ impl RawChoice<'_> {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, UpstreamError> {
-    serde_json::from_str(json).map_err(|error| UpstreamError::Protocol(error.to_string()))
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, UpstreamError> {
+    serde_json::from_str(text).map_err(|error| UpstreamError::Protocol(json::unreadable(&error)))
 }
 
 fn protocol(what: &str) -> UpstreamError {
@@ -158,21 +162,90 @@ pub fn reported_error(body: &[u8]) -> Option<String> {
 
 /// The message of an error object in any of the shapes that servers use, bounded.
 pub fn error_message(error: &str) -> String {
+    /// Longer objects are not looked into.
+    const READ_MAX: usize = 64 << 10;
     const MESSAGE_MAX: usize = 1000;
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        Text(String),
-        Nested { error: Box<Self> },
-        Object { message: String },
-        Detail { detail: String },
+    fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+        let Object(members) = serde_json::from_str(object).ok()?;
+        members.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
     }
-    fn text(shape: Shape) -> String {
-        match shape {
-            Shape::Nested { error } => text(*error),
-            Shape::Text(text) | Shape::Object { message: text } | Shape::Detail { detail: text } => text,
+    let mut at = error;
+    if error.len() <= READ_MAX {
+        // `{"error": {"error": …}}` is as deep as servers go.
+        for _ in 0..3 {
+            at = member(at, "error").unwrap_or(at);
         }
+        at = member(at, "message").or_else(|| member(at, "detail")).unwrap_or(at);
     }
-    let message = serde_json::from_str(error).map_or_else(|_| error.to_owned(), text);
+    let is_text = at.len() >= 2 && at.starts_with('"') && at.ends_with('"');
+    let message = if is_text { json::text(at) } else { Cow::Borrowed(at) };
     message.chars().take(MESSAGE_MAX).collect()
+}
+
+/// The choices of a chunk, bounded while they are read: an empty one takes two bytes of JSON and many more here.
+struct Choices<'a>(Vec<RawChoice<'a>>);
+
+impl<'de> Deserialize<'de> for Choices<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Choices<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
+                let mut choices: Vec<RawChoice<'de>> = Vec::new();
+                while let Some(choice) = list.next_element::<RawChoice<'de>>()? {
+                    if choices.len() == CHOICES_MAX || choices.iter().any(|known| known.index == choice.index)
+                    {
+                        return Err(serde::de::Error::custom("too many choices, or one twice"));
+                    }
+                    choices.push(choice);
+                }
+                Ok(Choices(choices))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errors_message_is_found_in_the_shapes_that_servers_use() {
+        for (error, message) in [
+            (r#"{"error":{"message":"no \u0062anana","code":7}}"#, "no banana"),
+            (r#"{"error":{"error":{"message":"deep"}}}"#, "deep"),
+            (r#"{"message":"flat"}"#, "flat"),
+            (r#"{"detail":"fast"}"#, "fast"),
+            (r#"{"error":"text"}"#, "text"),
+            (r#""text""#, "text"),
+            ("<html>", "<html>"),
+        ] {
+            assert_eq!(error_message(error), message);
+        }
+        let nested = r#"{"error":"#.repeat(100) + "[" + &"0,".repeat(1 << 20) + "0]" + &"}".repeat(100);
+        assert_eq!(error_message(&nested).len(), 1000);
+    }
+
+    #[test]
+    fn choices_are_bounded_while_they_are_read() {
+        let many = |choices: &str| Chunk::parse(&format!(r#"{{"choices":[{choices}]}}"#)).map(drop);
+        let numbered: Vec<String> = (0..129).map(|index| format!(r#"{{"index":{index}}}"#)).collect();
+        assert!(many(&numbered[..128].join(",")).is_ok());
+        assert!(many(&numbered.join(",")).is_err());
+        assert!(many("{},{}").is_err());
+    }
+
+    #[test]
+    fn errors_hold_no_text_of_the_answer() {
+        let error = Chunk::parse(r#"{"choices":[{"delta":"secret banana"}]}"#).unwrap_err().to_string();
+        assert!(error.contains("wrong type") && !error.contains("banana"), "{error}");
+    }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::ExchangeError;
-use crate::item::{Body, Change, Item};
+use crate::item::{Change, Item};
 use crate::json::{self, Object};
 use crate::stage::{Fault, FaultKind};
 
@@ -89,7 +89,7 @@ impl Request {
     /// The text of the last message that a user wrote, its parts on lines of their own.
     pub fn last_user_text(&self) -> Option<String> {
         let message = self.messages.iter().rev().find(|message| message.role == "user")?;
-        let texts: Vec<&str> = message.bodies().filter_map(Body::text).collect();
+        let texts: Vec<&str> = message.bodies().filter_map(|(_, body)| body.text()).collect();
         Some(texts.join("\n"))
     }
 
@@ -116,7 +116,7 @@ impl Request {
     /// The request's items, in order.
     pub fn items(&self) -> Vec<Item> {
         let bodies = self.messages.iter().zip(0..).flat_map(|(message, index)| {
-            message.bodies().map(move |body| (index, message.role.clone(), body.clone()))
+            message.bodies().map(move |(_, body)| (index, message.role.clone(), body.clone()))
         });
         bodies.zip(0..).map(|((message, role, body), id)| Item { id, message, role, body }).collect()
     }
@@ -132,16 +132,23 @@ impl Request {
         let mut messages: Vec<Option<Message>> = self.messages.iter().cloned().map(Some).collect();
         let mut insertions: Vec<(u32, Message)> = Vec::new();
         let mut set = HashSet::new();
+        let places: Vec<(usize, usize)> = self
+            .messages
+            .iter()
+            .enumerate()
+            .flat_map(|(index, message)| message.bodies().map(move |(part, _)| (index, part)))
+            .collect();
         for change in changes {
             match change {
                 Change::SetText { item, text } => {
                     if !set.insert(*item) {
                         return Err(broken(format!("item {item} is set twice")));
                     }
-                    let (message, part) = self.locate(*item)?;
-                    if let Some(Some(message)) = messages.get_mut(message) {
+                    let place = places.get(*item as usize);
+                    let (message, part) = place.ok_or_else(|| broken(format!("there is no item {item}")))?;
+                    if let Some(Some(message)) = messages.get_mut(*message) {
                         message
-                            .set_text(part, text)
+                            .set_text(*part, text)
                             .map_err(|()| broken(format!("item {item} has no text to set")))?;
                     }
                 }
@@ -176,19 +183,6 @@ impl Request {
         self.messages = changed;
         self.changed = true;
         Ok(())
-    }
-
-    /// The message of an item, and its place among the message's items.
-    fn locate(&self, item: u32) -> Result<(usize, usize), Fault> {
-        let mut rest = item as usize;
-        for (index, message) in self.messages.iter().enumerate() {
-            let items = message.bodies().count();
-            if rest < items {
-                return Ok((index, rest));
-            }
-            rest -= items;
-        }
-        Err(broken(format!("there is no item {item}")))
     }
 }
 
@@ -234,7 +228,8 @@ pub(in crate::dialect) fn invalid(param: &str, message: impl Into<String>) -> Ex
 
 /// The members of a body.
 pub(in crate::dialect) fn parse_object(body: &str) -> Result<Object<'_>, ExchangeError> {
-    serde_json::from_str(body).map_err(|error| invalid("", format!("the body is not a JSON object: {error}")))
+    serde_json::from_str(body)
+        .map_err(|error| invalid("", format!("the body is not a JSON object: {}", json::unreadable(&error))))
 }
 
 fn typed<T: DeserializeOwned>(param: &str, raw: &RawValue, wanted: &str) -> Result<T, ExchangeError> {
@@ -246,7 +241,8 @@ fn nested<'a, T: serde::Deserialize<'a>>(
     raw: &'a RawValue,
     wanted: &str,
 ) -> Result<T, ExchangeError> {
-    serde_json::from_str(raw.get()).map_err(|error| invalid(param, format!("must be {wanted}: {error}")))
+    serde_json::from_str(raw.get())
+        .map_err(|error| invalid(param, format!("must be {wanted}: {}", json::unreadable(&error))))
 }
 
 fn optional<T: DeserializeOwned>(

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::chunk::Chunk;
+use super::chunk::{CHOICES_MAX, Chunk};
 use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
 use crate::lane::CloseReason;
@@ -26,9 +26,6 @@ pub(crate) use canned::canned;
 use frame::{Frame, Part, Template};
 use lanes::LaneState;
 use queue::{QUEUED_MAX, Queue};
-
-/// The most choices that an answer may have: what the dialect allows for `n`.
-const CHOICES_MAX: usize = 128;
 
 /// One answer on its way through.
 #[derive(Debug, Default)]

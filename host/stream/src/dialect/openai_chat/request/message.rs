@@ -21,6 +21,8 @@ pub(super) struct Message {
     /// The ids of the tool calls in it.
     pub(super) calls: Vec<String>,
     parts: Vec<Part>,
+    /// Bytes that the parts repeat of the message.
+    repeated: usize,
     /// The places of a content list and of its elements.
     list: Option<(Range<usize>, Vec<Range<usize>>)>,
 }
@@ -46,6 +48,9 @@ enum Place {
     Argument { literal: Range<usize>, within: Option<Range<usize>> },
 }
 
+/// How many times a message's own size its parts may repeat of it.
+const REPEATED_MAX: usize = 16;
+
 type Splices<'a> = Vec<(Range<usize>, Cow<'a, str>)>;
 
 impl Message {
@@ -60,8 +65,15 @@ impl Message {
             invalid(&format!("{at}.role"), "missing; write `user`, `system` or another role")
         })?;
         let result_of = if role == "tool" { string(&fields, "tool_call_id", &at)? } else { None };
-        let mut message =
-            Self { raw: raw.to_owned(), role, result_of, calls: Vec::new(), parts: Vec::new(), list: None };
+        let mut message = Self {
+            raw: raw.to_owned(),
+            role,
+            result_of,
+            calls: Vec::new(),
+            parts: Vec::new(),
+            repeated: 0,
+            list: None,
+        };
         if let Some(content) = present(&fields, "content") {
             message.parse_content(raw, content, &format!("{at}.content"))?;
         }
@@ -80,14 +92,21 @@ impl Message {
         let raw = format!("{{\"role\":{},\"content\":{content}}}", json::quote(role));
         let place = Place::Content(raw.len() - 1 - content.len()..raw.len() - 1);
         let part = Part { body: Body::Text(text.to_owned()), place, changed: false };
-        Self { raw, role: role.to_owned(), result_of: None, calls: Vec::new(), parts: vec![part], list: None }
+        Self {
+            raw,
+            role: role.to_owned(),
+            result_of: None,
+            calls: Vec::new(),
+            parts: vec![part],
+            repeated: 0,
+            list: None,
+        }
     }
 
     fn parse_content(&mut self, raw: &str, content: &RawValue, at: &str) -> Result<(), ExchangeError> {
         if json::is_string(content) {
             let body = self.text_body(unquote(content));
-            self.push(body, Place::Content(json::place(raw, content.get())));
-            return Ok(());
+            return self.push(body, Place::Content(json::place(raw, content.get())), at);
         }
         let elements = list(content, at)?;
         let places = elements.iter().map(|element| json::place(raw, element.get())).collect();
@@ -104,9 +123,10 @@ impl Message {
                     .filter(|text| json::is_string(text))
                     .ok_or_else(|| invalid(&format!("{at}.{kind}"), "must be a string"))?;
                 let body = self.text_body(unquote(literal));
-                self.push(body, Place::Element { element, literal: json::place(raw, literal.get()) });
+                let literal = json::place(raw, literal.get());
+                self.push(body, Place::Element { element, literal }, &at)?;
             } else {
-                self.push(Body::Opaque(kind), Place::None);
+                self.push(Body::Opaque(kind), Place::None, &at)?;
             }
         }
         Ok(())
@@ -124,7 +144,7 @@ impl Message {
         };
         let name = string(&details, "name", at)?.unwrap_or_default();
         self.calls.push(id.clone());
-        self.push(Body::ToolCall { id: id.clone(), name }, Place::None);
+        self.push(Body::ToolCall { id: id.clone(), name }, Place::None, at)?;
         let Some(arguments) = present(&details, input) else {
             return Ok(());
         };
@@ -133,15 +153,18 @@ impl Message {
         }
         let literal = json::place(raw, arguments.get());
         let text = unquote(arguments);
-        let Some(values) = json::string_values(&text) else {
+        let too_complex = |_| {
+            let what = "nested deeper than 64, with a key twice, or with too many values under long keys";
+            invalid(&format!("{at}.{input}"), what)
+        };
+        let Some(values) = json::string_values(&text).map_err(too_complex)? else {
             let body = Body::ToolArgument { call: id, pointer: None, text };
-            self.push(body, Place::Argument { literal, within: None });
-            return Ok(());
+            return self.push(body, Place::Argument { literal, within: None }, at);
         };
         for (pointer, within) in values {
             let value = json::text(text.get(within.clone()).unwrap_or_default()).into_owned();
             let body = Body::ToolArgument { call: id.clone(), pointer: Some(pointer), text: value };
-            self.push(body, Place::Argument { literal: literal.clone(), within: Some(within) });
+            self.push(body, Place::Argument { literal: literal.clone(), within: Some(within) }, at)?;
         }
         Ok(())
     }
@@ -153,19 +176,32 @@ impl Message {
         }
     }
 
-    fn push(&mut self, body: Body, place: Place) {
+    /// Adds an item. What each repeats (role, call) is bounded by the size of the message, so that long names on
+    /// many small parts do not multiply.
+    fn push(&mut self, body: Body, place: Place, at: &str) -> Result<(), ExchangeError> {
+        let call = match &body {
+            Body::ToolCall { id: call, .. }
+            | Body::ToolArgument { call, .. }
+            | Body::ToolResult { call, .. } => call,
+            Body::Text(_) | Body::Opaque(_) => "",
+        };
+        self.repeated += self.role.len() + call.len();
+        if self.repeated > self.raw.len().saturating_mul(REPEATED_MAX).saturating_add(4096) {
+            return Err(invalid(at, "too many parts for so long a role or call id; shorten those"));
+        }
         self.parts.push(Part { body, place, changed: false });
+        Ok(())
     }
 
-    /// The message's items, in order.
-    pub(super) fn bodies(&self) -> impl Iterator<Item = &Body> {
-        self.parts.iter().filter(|part| !self.is_removed(part)).map(|part| &part.body)
+    /// The message's items, in order, each with its place in the message.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = (usize, &Body)> {
+        let parts = self.parts.iter().enumerate().filter(|(_, part)| !self.is_removed(part));
+        parts.map(|(place, part)| (place, &part.body))
     }
 
-    /// Sets the text of the item at `index` of [`bodies`](Self::bodies).
-    pub(super) fn set_text(&mut self, index: usize, new: &str) -> Result<(), ()> {
-        let removed: Vec<bool> = self.parts.iter().map(|part| self.is_removed(part)).collect();
-        let part = self.parts.iter_mut().zip(removed).filter(|(_, removed)| !removed).nth(index).ok_or(())?.0;
+    /// Sets the text of the item at a place of [`bodies`](Self::bodies).
+    pub(super) fn set_text(&mut self, place: usize, new: &str) -> Result<(), ()> {
+        let part = self.parts.get_mut(place).ok_or(())?;
         let (Body::Text(text) | Body::ToolArgument { text, .. } | Body::ToolResult { text, .. }) =
             &mut part.body
         else {
@@ -245,42 +281,39 @@ impl Message {
         Some((place.clone(), Cow::Owned(list)))
     }
 
-    /// The arguments of tool calls in which a value was changed.
+    /// The arguments of tool calls in which a value was changed. The values of one literal follow each other.
     fn argument_splices(&self) -> Splices<'_> {
+        let changed = self.parts.iter().filter(|part| part.changed);
+        let mut values = changed
+            .filter_map(|part| match &part.place {
+                Place::Argument { literal, within } => {
+                    Some((literal, within, part.body.text().unwrap_or_default()))
+                }
+                _ => None,
+            })
+            .peekable();
         let mut splices: Splices<'_> = Vec::new();
-        for part in self.parts.iter().filter(|part| part.changed) {
-            let Place::Argument { literal, within } = &part.place else { continue };
-            if splices.iter().any(|(place, _)| place == literal) {
-                continue;
-            }
+        while let Some((literal, within, text)) = values.next() {
             let arguments = match within {
-                None => part.body.text().unwrap_or_default().to_owned(),
-                Some(_) => {
-                    let text = json::text(self.raw.get(literal.clone()).unwrap_or_default());
-                    json::splice(&text, self.values_of(literal))
+                None => text.to_owned(),
+                Some(within) => {
+                    let mut inner: Splices<'_> = vec![(within.clone(), Cow::Owned(json::quote(text)))];
+                    while let Some((_, Some(within), text)) = values.next_if(|(other, ..)| *other == literal)
+                    {
+                        inner.push((within.clone(), Cow::Owned(json::quote(text))));
+                    }
+                    json::splice(&json::text(self.raw.get(literal.clone()).unwrap_or_default()), inner)
                 }
             };
             splices.push((literal.clone(), Cow::Owned(json::quote(&arguments))));
         }
         splices
     }
-
-    /// The changed values in one literal of arguments.
-    fn values_of<'a>(
-        &'a self,
-        arguments: &'a Range<usize>,
-    ) -> impl Iterator<Item = (Range<usize>, Cow<'a, str>)> {
-        self.parts.iter().filter(|part| part.changed).filter_map(move |part| match &part.place {
-            Place::Argument { literal, within: Some(within) } if literal == arguments => {
-                Some((within.clone(), Cow::Owned(json::quote(part.body.text().unwrap_or_default()))))
-            }
-            _ => None,
-        })
-    }
 }
 
 fn object<'a>(raw: &'a str, at: &str) -> Result<Object<'a>, ExchangeError> {
-    serde_json::from_str(raw).map_err(|error| invalid(at, format!("must be an object: {error}")))
+    serde_json::from_str(raw)
+        .map_err(|error| invalid(at, format!("must be an object: {}", json::unreadable(&error))))
 }
 
 fn list<'a>(raw: &'a RawValue, at: &str) -> Result<Vec<&'a RawValue>, ExchangeError> {

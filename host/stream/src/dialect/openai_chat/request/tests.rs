@@ -147,9 +147,9 @@ fn errors_name_the_culprit() {
         ),
         (
             r#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#,
-            "`content` stands twice",
+            "a key that stands twice",
         ),
-        (r#"{"model":"m","model":"n","messages":[]}"#, "`model` stands twice"),
+        (r#"{"model":"m","model":"n","messages":[]}"#, "a key that stands twice"),
         (
             r#"{"model":"m","messages":[{"role":"user","content":{"type":"text","text":"x"}}]}"#,
             "must be a list",
@@ -178,14 +178,14 @@ fn user(message: &str) -> String {
 fn no_text_hides_from_a_filter() {
     let call = |call: &str| user(&format!(r#"{{"role":"assistant","tool_calls":[{call}]}}"#));
     for (body, expected) in [
-        (user(r#"{"role":"user","content":"safe","\u0063ontent":"hidden"}"#), "`content` stands twice"),
+        (user(r#"{"role":"user","content":"safe","\u0063ontent":"hidden"}"#), "a key that stands twice"),
         (
             user(r#"{"role":"user","content":[{"type":"text","text":"safe","text":"hidden"}]}"#),
-            "`text` stands twice",
+            "a key that stands twice",
         ),
         (
             user(r#"{"role":"user","content":[{"type":"text","type":"x","text":"hidden"}]}"#),
-            "`type` stands twice",
+            "a key that stands twice",
         ),
         (user(r#"{"role":"user","content":[{"text":"hidden"}]}"#), "`messages[0].content[0].type`: missing"),
         (user(r#"{"role":"user","content":[["hidden"]]}"#), "must be an object"),
@@ -201,11 +201,37 @@ fn no_text_hides_from_a_filter() {
     ] {
         assert!(error(&body).contains(expected), "{body}: {}", error(&body));
     }
-    // Arguments that readers could take in two ways are one text.
-    let body = call(r#"{"id":"c","function":{"name":"f","arguments":"{\"a\":\"safe\",\"a\":\"hidden\"}"}}"#);
-    let items = Request::parse(&Bytes::from(body)).unwrap().items();
-    let text = r#"{"a":"safe","a":"hidden"}"#;
-    assert_eq!(items[1].body, Body::ToolArgument { call: "c".into(), pointer: None, text: text.into() });
+    // Arguments that readers could take in two ways, or that cannot be shown value by value.
+    for arguments in [r#"{"a":"safe","a":"hidden"}"#.to_owned(), "[".repeat(1 << 16) + &"]".repeat(1 << 16)] {
+        let body = call(&json!({"id": "c", "function": {"name": "f", "arguments": arguments}}).to_string());
+        assert!(error(&body).contains("nested deeper than 64, with a key twice"), "{}", error(&body));
+    }
+}
+
+#[test]
+fn long_names_on_many_small_parts_do_not_multiply() {
+    let long = "k".repeat(100_000);
+    let values = vec![""; 10_000];
+    let keyed = json!({ &long: values }).to_string();
+    let listed = json!(values).to_string();
+    let call = |id: &str, arguments: &str| {
+        let call = json!({"id": id, "function": {"name": "f", "arguments": arguments}});
+        user(&json!({"role": "assistant", "tool_calls": [call]}).to_string())
+    };
+    assert!(error(&call("c", &keyed)).contains("too many values under long keys"));
+    assert!(error(&call(&long, &listed)).contains("too many parts"));
+    let parts: Vec<_> = values.iter().map(|_| json!({"type": "text", "text": ""})).collect();
+    assert!(error(&user(&json!({"role": long, "content": parts}).to_string())).contains("too many parts"));
+    assert!(Request::parse(&Bytes::from(call("c", &listed))).is_ok());
+}
+
+#[test]
+fn errors_hold_no_text_of_the_request() {
+    for body in
+        [r#"{"model":"m","messages":["private"]}"#, r#"{"model":"m","messages":"private"}"#, "[\"private\"]"]
+    {
+        assert!(!error(body).contains("private"), "{}", error(body));
+    }
 }
 
 #[test]
@@ -239,9 +265,6 @@ fn nesting_of_any_depth_is_no_danger() {
     let deep = "[".repeat(1 << 20) + &"]".repeat(1 << 20);
     let body = format!(r#"{{"x":{deep},{}"#, &user(r#"{"role":"user","content":"x"}"#)[1..]);
     assert_eq!(Request::parse(&Bytes::from(body.clone())).unwrap().to_body("m"), body.as_bytes());
-    let arguments = json!([{"id": "c", "function": {"name": "f", "arguments": deep}}]);
-    let request = parse(&json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": arguments}]}));
-    assert_eq!(request.items().len(), 2);
     assert!(error(&user(&deep)).contains("must be an object"));
 }
 

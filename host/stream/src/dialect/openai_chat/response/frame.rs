@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::lanes::Read;
@@ -118,6 +119,12 @@ fn is_text_field(key: &str) -> bool {
     TEXT_FIELDS.iter().any(|(name, _)| *name == key)
 }
 
+/// How much of the first chunk is put into frames of our own: ids, names and times, but nothing that grows with
+/// the number of frames.
+const KEPT_MAX: usize = 32;
+const KEPT_KEY_MAX: usize = 64;
+const KEPT_VALUE_MAX: usize = 1024;
+
 /// What frames of our own look like: the stream's first chunk.
 #[derive(Debug, Default)]
 pub(super) struct Template {
@@ -138,7 +145,11 @@ impl Template {
     /// The beginning of an object with the fields of the first chunk that are not left out.
     pub(super) fn head_without(&self, left_out: &[&str]) -> String {
         let fields = serde_json::from_str(&self.first).map_or_else(|_| Vec::new(), |Object(fields)| fields);
-        let kept = fields.iter().filter(|(key, _)| !left_out.contains(&key.as_ref()));
+        let small =
+            |key: &str, value: &RawValue| key.len() <= KEPT_KEY_MAX && value.get().len() <= KEPT_VALUE_MAX;
+        let kept =
+            fields.iter().filter(|(key, value)| !left_out.contains(&key.as_ref()) && small(key, value));
+        let kept = kept.take(KEPT_MAX);
         kept.fold("{".to_owned(), |head, (key, value)| head + &json::quote(key) + ":" + value.get() + ",")
     }
 }
