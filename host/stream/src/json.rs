@@ -177,12 +177,15 @@ const POINTERS_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooComplex;
 
+/// A string value: its JSON pointer and the place of its literal.
+type Value = (String, Range<usize>);
+
 /// The string values of a JSON text with their JSON pointers (RFC 6901), in order; `None` where the text is
 /// not JSON.
 ///
 /// # Errors
 /// [`TooComplex`]: shown as it stands, with its escapes, such a text would hide words from a filter.
-pub(crate) fn string_values(text: &str) -> Result<Option<Vec<(String, Range<usize>)>>, TooComplex> {
+pub(crate) fn string_values(text: &str) -> Result<Option<Vec<Value>>, TooComplex> {
     let Ok(raw) = serde_json::from_str(text) else { return Ok(None) };
     let left = text.len().saturating_mul(POINTERS_MAX).saturating_add(4096);
     let mut walk = Walk { outer: text, left, found: Vec::new() };
@@ -194,7 +197,7 @@ struct Walk<'a> {
     outer: &'a str,
     /// How many more bytes of pointers there may be.
     left: usize,
-    found: Vec<(String, Range<usize>)>,
+    found: Vec<Value>,
 }
 
 impl Walk<'_> {
