@@ -1,12 +1,10 @@
 """curl, as a person would use it."""
 
 import json
-import shutil
 import subprocess
 import threading
 import time
 
-import pytest
 from conftest import PATIENCE
 
 PIECES = ["One", " ba", "nana", " and", " more"]
@@ -14,7 +12,6 @@ PIECES = ["One", " ba", "nana", " and", " more"]
 ARRIVES = ["One", " ", "******", " and", " more"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_lines_arrive_while_the_model_still_speaks(gateway, model):
     has_arrived = threading.Semaphore(0)
     sent = []
