@@ -1,8 +1,10 @@
 use super::*;
 
+mod calls;
 mod client;
 mod contract;
 mod endings;
+mod hidden;
 mod links;
 mod masking;
 mod splits;
