@@ -1,40 +1,74 @@
-//! From a word list to the automaton.
-#![expect(clippy::indexing_slicing, reason = "spans lie within `chars`, ranges within `spans`")]
+//! From word lists to the automaton.
+#![expect(clippy::indexing_slicing, reason = "spans lie within `symbols`, ranges within `spans`")]
 
-use crate::matcher::{Emit, Join, Matcher, Node, Options, ROOT, RootEdges, Word};
+use std::ops::Range;
 
-/// Why a word list was refused. The author of the list can fix each of these.
+use crate::{
+    class::is_word,
+    fold::width_fold,
+    letters::{Before, END, Reading, Symbol, parts},
+    matcher::{Emit, Join, List, Matcher, Node, Options, ROOT, RootEdges, Word},
+};
+
+/// Why word lists were refused. Their author can fix each of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The list has no word: a search that can never find anything.
-    #[error("the word list is empty")]
+    /// No list has a word: a search that can never find anything.
+    #[error("the word list is empty: write at least one word")]
     NoWords,
-    /// A word has no characters, so it would match everywhere.
-    #[error("word {index} of the list is empty")]
+    /// A word has no characters, or only such that are looked through, so it would match everywhere.
+    #[error("word {word} of list {list} has no character that can be seen: write one, or remove the word")]
     EmptyWord {
-        /// Its place in the list, from 0.
-        index: usize,
+        /// The list, counted from 0.
+        list: usize,
+        /// The word's place in it, from 0.
+        word: usize,
+    },
+    /// A word has more zero-width characters in a row than are looked through, so it would never be found.
+    #[error(
+        "word {word} of list {list} has more than {max} zero-width characters in a row: remove some, or allow more"
+    )]
+    ZeroWidth {
+        /// The list, counted from 0.
+        list: usize,
+        /// The word's place in it, from 0.
+        word: usize,
+        /// [`Options::zero_width_max`].
+        max: u8,
     },
     /// The words have more than 2³⁰ characters together.
-    #[error("the word list is too large")]
+    #[error("the word list is too large: write fewer words")]
     TooLarge,
 }
 
-/// A folded word: its characters in the arena, and its place in the caller's list.
+/// The symbols of all words.
+type Arena = Vec<Symbol>;
+
+/// A word as it is read: its symbols in the arena, and its place among the words of all lists.
 #[derive(Clone, Copy)]
 struct Span {
-    /// The first three characters, so that most comparisons need no look into the arena.
+    /// The first three symbols, so that most comparisons need no look into the arena.
     key: u64,
     start: u32,
-    chars: u32,
+    symbols: u32,
+    letters: u32,
     index: u32,
+    /// It may begin between two word characters.
+    inside: bool,
+}
+
+impl Span {
+    fn of<'a>(&self, arena: &'a Arena) -> &'a [Symbol] {
+        &arena[self.start as usize..][..self.symbols as usize]
+    }
 }
 
 impl Matcher {
-    /// Builds the automaton: once per word list, in time linear in its size (and a sort).
+    /// Builds the automaton of one list: once per list, in time linear in its size (and a sort).
     ///
-    /// A word that is there twice (after folding) is reported under its first place.
+    /// A word that is there twice (after folding) is reported under its first place. Zero-width characters of a
+    /// word are dropped where they are looked through.
     ///
     /// # Errors
     ///
@@ -46,104 +80,193 @@ impl Matcher {
     /// use rust_proxy_mask::{BuildError, Matcher, Options};
     ///
     /// let refused = Matcher::new(&["word", ""], Options::default());
-    /// assert_eq!(refused.unwrap_err(), BuildError::EmptyWord { index: 1 });
+    /// assert_eq!(refused.unwrap_err(), BuildError::EmptyWord { list: 0, word: 1 });
     /// ```
     pub fn new<W: AsRef<str>>(words: &[W], options: Options) -> Result<Self, BuildError> {
+        Self::of_lists(&[List { words, whole_words: false }], options)
+    }
+
+    /// Builds the automaton of several lists, which are searched as one: leftmost, then longest, then first list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matcher::new`]; a list without words is fine beside others.
+    ///
+    /// # Examples
+    ///
+    /// See [`List`].
+    pub fn of_lists<W: AsRef<str>>(lists: &[List<'_, W>], options: Options) -> Result<Self, BuildError> {
         let mut matcher = Self {
-            case_sensitive: options.case_sensitive,
+            reading: Reading {
+                options,
+                ends: lists.iter().any(|list| list.whole_words),
+                kana: !options.width_sensitive && lists.iter().flat_map(|list| list.words).any(has_parts),
+            },
             nodes: Vec::new(),
             labels: Vec::new(),
             words: Vec::new(),
             joins: Vec::new(),
             root: RootEdges::new(&[], true),
+            inside: RootEdges::new(&[], true),
+            lists: Vec::with_capacity(lists.len()),
         };
-        let (chars, spans) = matcher.sorted(words)?;
-        matcher.words = spans.iter().map(|span| Word { index: span.index, chars: span.chars }).collect();
-        matcher.grow(&chars, &spans);
+        let (arena, mut spans) = matcher.read(lists)?;
+        let text = |span: &Span| span.of(&arena);
+        spans.sort_unstable_by(|a, b| {
+            a.key.cmp(&b.key).then_with(|| text(a).cmp(text(b))).then(a.index.cmp(&b.index))
+        });
+        let mut inside: Vec<Span> = spans.iter().copied().filter(|_| matcher.reading.ends).collect();
+        inside.retain(|span| span.inside);
+        for spans in [&mut spans, &mut inside] {
+            spans.dedup_by(|later, first| text(later) == text(first));
+        }
+        let outside = spans.len();
+        spans.extend(inside);
+        let word = |span: &Span| Word { index: span.index, symbols: span.symbols, letters: span.letters };
+        matcher.words = spans.iter().map(word).collect();
+        matcher.grow(&arena, &spans, outside);
         matcher.joins.shrink_to_fit();
         Ok(matcher)
     }
 
-    /// The folded words in one arena, and their spans, sorted and each once.
-    fn sorted<W: AsRef<str>>(&self, words: &[W]) -> Result<(Vec<char>, Vec<Span>), BuildError> {
-        let mut chars = Vec::new();
-        let mut spans = Vec::with_capacity(words.len());
-        for (index, word) in words.iter().enumerate() {
-            let start = chars.len();
-            chars.extend(word.as_ref().chars().map(|c| self.fold(c)));
-            if chars.len() == start {
-                return Err(BuildError::EmptyWord { index });
+    /// The words as they are read.
+    fn read<W: AsRef<str>>(&mut self, lists: &[List<'_, W>]) -> Result<(Arena, Vec<Span>), BuildError> {
+        let mut arena = Arena::new();
+        let mut spans = Vec::with_capacity(lists.iter().map(|list| list.words.len()).sum());
+        for (list, List { words, whole_words }) in lists.iter().enumerate() {
+            for (word, text) in words.iter().enumerate() {
+                let start = arena.len();
+                let letters = self.read_word(text.as_ref(), *whole_words, &mut arena);
+                let letters = letters.map_err(|max| BuildError::ZeroWidth { list, word, max })?;
+                if letters == 0 {
+                    return Err(BuildError::EmptyWord { list, word });
+                }
+                // Every table is at most twice as long as the arena, so this one check covers all casts.
+                if arena.len() >= Emit::MAX as usize / 2 {
+                    return Err(BuildError::TooLarge);
+                }
+                let symbols = &arena[start..];
+                let key = |place| symbols.get(place).map_or(0, |symbol| u64::from(*symbol));
+                spans.push(Span {
+                    key: key(0) << 42 | key(1) << 21 | key(2),
+                    start: start as u32,
+                    symbols: symbols.len() as u32,
+                    letters,
+                    index: spans.len() as u32,
+                    inside: !whole_words || char::from_u32(symbols[0]).is_none_or(|first| !is_word(first)),
+                });
             }
-            // Every table is at most as long as the arena, so this one check covers all casts.
-            if chars.len() >= Emit::MAX as usize {
-                return Err(BuildError::TooLarge);
-            }
-            let (start, end) = (start as u32, chars.len() as u32);
-            let key = |place| chars.get(start as usize + place).map_or(0, |c| u64::from(*c as u32));
-            let key = key(0) << 42 | key(1) << 21 | key(2);
-            spans.push(Span { key, start, chars: end - start, index: index as u32 });
+            self.lists.push(spans.len() as u32);
         }
-        if spans.is_empty() {
-            return Err(BuildError::NoWords);
-        }
-        let text = |span: &Span| &chars[span.start as usize..][..span.chars as usize];
-        spans.sort_unstable_by(|a, b| {
-            a.key.cmp(&b.key).then_with(|| text(a).cmp(text(b))).then(a.index.cmp(&b.index))
-        });
-        spans.dedup_by(|later, first| text(later) == text(first));
-        Ok((chars, spans))
+        if spans.is_empty() { Err(BuildError::NoWords) } else { Ok((arena, spans)) }
     }
 
-    /// Lays out the trie, breadth first, and settles each node as it is made: all that `settle` looks at is
-    /// nearer to the root, so it is complete.
-    fn grow(&mut self, chars: &[char], spans: &[Span]) {
-        // Each word has a node for each character that it does not share with the word before it.
-        let text = |span: &Span| &chars[span.start as usize..][..span.chars as usize];
-        let shared =
-            |pair: &[Span]| text(&pair[0]).iter().zip(text(&pair[1])).take_while(|(a, b)| a == b).count();
-        let all: usize = spans.iter().map(|span| span.chars as usize).sum();
+    /// Appends a word's symbols and returns the number of its letters, or how many zero-width characters are
+    /// allowed in a row.
+    fn read_word(&self, word: &str, whole: bool, arena: &mut Arena) -> Result<u32, u8> {
+        let mut before = Before::default();
+        let mut letters = 0;
+        let mut skipped = 0;
+        for c in word.chars() {
+            if self.reading.skips(c) {
+                skipped += 1;
+                continue;
+            }
+            let max = self.reading.options.zero_width_max;
+            if letters > 0 && skipped > usize::from(max) {
+                return Err(max);
+            }
+            skipped = 0;
+            if self.reading.has_marks() {
+                let read = before.read(&self.reading, c);
+                arena.extend(read.before.into_iter().chain([read.letter]).chain(read.behind));
+                letters += u32::from(read.letter < END);
+            } else {
+                arena.push(self.reading.fold(c) as Symbol);
+                letters += 1;
+            }
+        }
+        // Where a word is found within longer ones, it is open what follows it; a kana must be complete.
+        arena.extend(before.end().filter(|mark| whole || *mark != END));
+        Ok(letters)
+    }
+
+    /// Lays out the tries, breadth first, and settles each node as it is made: all that `settle` looks at is
+    /// nearer to the root, so it is complete. The words from `outside` on are those of the root `inside`.
+    fn grow(&mut self, arena: &Arena, spans: &[Span], outside: usize) {
+        let (first, second) = spans.split_at(outside);
         // The root, and the end behind the last node. Growing step by step would touch twice the memory, and
         // in a plugin a first touch costs more than a node.
-        let size = all - spans.windows(2).map(shared).sum::<usize>() + 2;
+        let size = nodes(arena, first) + nodes(arena, second) + 2;
         self.nodes.reserve_exact(size);
         self.labels.reserve_exact(size);
         // The words below each node: neighbours, because they are sorted; the node's own word comes first.
         let mut below = Vec::with_capacity(size);
-        below.push((0, spans.len() as u32));
-        self.nodes.push(Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
-        self.labels.push('\0');
-        let mut parent = 0;
+        below.push(0..0);
+        self.nodes.push(Node { first: 1, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
+        self.labels.push(0);
+        self.root = self.begin(arena, spans, 0..first.len() as u32, &mut below);
+        self.inside = self.begin(arena, spans, first.len() as u32..spans.len() as u32, &mut below);
+        let mut parent = 1;
         while parent < self.nodes.len() {
-            let (low, high) = below[parent];
-            let (mut low, high) = (low as usize, high as usize);
-            let depth = self.nodes[parent].depth;
             self.nodes[parent].first = self.nodes.len() as u32;
-            if spans[low].chars == depth {
-                low += 1;
-            }
-            while low < high {
-                let label = chars[(spans[low].start + depth) as usize];
-                let same = |span: &Span| chars[(span.start + depth) as usize] == label;
-                let end = low + spans[low..high].iter().take_while(|span| same(span)).count();
-                let word = (spans[low].chars == depth + 1).then_some(low as u32);
-                let node = self.settle(parent as u32, label, word);
-                self.nodes.push(node);
-                self.labels.push(label);
-                below.push((low as u32, end as u32));
-                low = end;
-            }
-            if parent == 0 {
-                let edges: Vec<_> = self.labels.iter().copied().zip(0..).skip(1).collect();
-                self.root = RootEdges::new(&edges, self.case_sensitive);
-            }
+            let range = below[parent].clone();
+            self.branch(arena, spans, parent as u32, range, &mut below);
             parent += 1;
         }
         let first = self.nodes.len() as u32;
         self.nodes.push(Node { first, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
     }
 
+    /// The edges of a root.
+    fn begin(
+        &mut self,
+        arena: &Arena,
+        spans: &[Span],
+        words: Range<u32>,
+        below: &mut Vec<Range<u32>>,
+    ) -> RootEdges {
+        let first = self.nodes.len();
+        self.branch(arena, spans, ROOT, words, below);
+        let edges: Vec<_> = self.labels.iter().copied().zip(0..).skip(first).collect();
+        RootEdges::new(&edges, self.reading.options.case_sensitive)
+    }
+
+    /// The children of `parent`.
+    fn branch(
+        &mut self,
+        arena: &Arena,
+        spans: &[Span],
+        parent: u32,
+        words: Range<u32>,
+        below: &mut Vec<Range<u32>>,
+    ) {
+        let (mut low, high) = (words.start as usize, words.end as usize);
+        let depth = self.node(parent).depth;
+        let own = spans[low..high].first().filter(|span| span.symbols == depth).map(|span| span.index);
+        low += usize::from(own.is_some());
+        while low < high {
+            let label = arena[(spans[low].start + depth) as usize];
+            let same = |span: &Span| arena[(span.start + depth) as usize] == label;
+            let end = low + spans[low..high].iter().take_while(|span| same(span)).count();
+            let mut word = Some(spans[low]).filter(|span| span.symbols == depth + 1).map(|span| span.index);
+            // The same text, whole: if that is the later word, it is never the one that counts.
+            if label == END && own < word && own.is_some() {
+                word = None;
+                low += 1;
+            }
+            if low < end {
+                let node = self.settle(parent, label, word.map(|_| low as u32));
+                self.nodes.push(node);
+                self.labels.push(label);
+                below.push(low as u32..end as u32);
+            }
+            low = end;
+        }
+    }
+
     /// The new child of `parent`: what becomes certain when its text is settled, and where to go on.
-    fn settle(&mut self, parent: u32, label: char, word: Option<u32>) -> Node {
+    fn settle(&mut self, parent: u32, label: Symbol, word: Option<u32>) -> Node {
         let Node { next: from, emit: before, depth: end, .. } = self.node(parent);
         let mut node = Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: end + 1 };
         if let Some(word) = word {
@@ -155,9 +278,11 @@ impl Matcher {
             return node;
         }
         // What the parent would go on from reads the label, as the scanner would.
+        let word = |symbol| self.reading.ends && char::from_u32(symbol).is_some_and(is_word);
+        let inside = word(label) && word(self.labels[parent as usize]);
         let mut stop = from;
         node.next = loop {
-            if let Some(child) = self.child(stop, label) {
+            if let Some(child) = self.child(stop, label, inside) {
                 break child;
             }
             if stop == ROOT {
@@ -177,4 +302,21 @@ impl Matcher {
         };
         node
     }
+}
+
+/// Whether a word has a letter that half-width text may write as two characters, or the second of these.
+fn has_parts<W: AsRef<str>>(word: &W) -> bool {
+    let reads = |c| matches!(c, '\u{3099}' | '\u{309a}') || parts(c).is_some();
+    let word = word.as_ref();
+    !word.is_ascii() && word.chars().any(|c| reads(width_fold(c)))
+}
+
+/// How many nodes sorted words take: one for each symbol that a word does not share with the one before it.
+fn nodes(arena: &Arena, spans: &[Span]) -> usize {
+    let shared = |pair: &[Span]| {
+        let [a, b] = [pair[0].of(arena), pair[1].of(arena)];
+        a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    };
+    let all: usize = spans.iter().map(|span| span.symbols as usize).sum();
+    all - spans.windows(2).map(shared).sum::<usize>()
 }

@@ -46,7 +46,9 @@
 //! ```
 
 mod build;
+mod class;
 mod fold;
+mod letters;
 mod matcher;
 mod scanner;
 
@@ -54,8 +56,9 @@ mod scanner;
 mod tests;
 
 pub use build::BuildError;
-pub use fold::simple_fold;
-pub use matcher::{Matcher, Options};
+pub use class::ZERO_WIDTH;
+pub use fold::{simple_fold, width_fold};
+pub use matcher::{List, Matcher, Options};
 pub use scanner::{Match, Scanner};
 
 /// What takes the place of a match.
@@ -65,13 +68,13 @@ pub use scanner::{Match, Scanner};
 /// ```
 /// use rust_proxy_mask::{Mask, Match};
 ///
-/// let found = Match { start: 0, end: 6, word: 0, chars: 2 };
+/// let found = Match { start: 0, end: 6, list: 0, word: 0, chars: 2 };
 /// assert_eq!(Mask::PerCharacter('*').text(&found), "**");
 /// assert_eq!(Mask::Fixed("[removed]".to_owned()).text(&found), "[removed]");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mask {
-    /// This character, once for each character of the match.
+    /// This character, once for each character of the word.
     PerCharacter(char),
     /// This text, once for the whole match.
     Fixed(String),

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::matcher::{Emit, Matcher, Matches, ROOT};
+use crate::{
+    letters::{Before, Symbol},
+    matcher::{Emit, Matcher, Matches, ROOT},
+};
 
 /// A word that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,13 +14,15 @@ pub struct Match {
     pub start: u32,
     /// The byte after its last one.
     pub end: u32,
-    /// The word: its place in the list that the matcher was built from.
+    /// The list of the word, counted from 0.
+    pub list: u32,
+    /// The word: its place in the list.
     pub word: u32,
-    /// Its length in characters.
+    /// The word's length in characters, without those that are looked through.
     pub chars: u32,
 }
 
-/// The place of one text in the search; `size_of` plus a byte per character that is kept back.
+/// The place of one text in the search; `size_of` plus four bytes per letter that is kept back.
 ///
 /// Use one per text, always with the same [`Matcher`].
 #[derive(Debug, Clone, Default)]
@@ -25,13 +30,24 @@ pub struct Scanner {
     node: u32,
     /// Where the text that is kept back begins.
     start: u32,
-    /// The UTF-8 lengths of its characters: the path of `node`.
-    kept: VecDeque<u8>,
+    /// Its symbols: the path of `node`.
+    kept: VecDeque<Kept>,
+    /// What the letter before says about the next one.
+    before: Before,
+    /// The number of characters that were looked through since.
+    skipped: u16,
     /// Work of [`Scanner::settle`]; kept for its allocation.
     stack: Vec<Step>,
 }
 
-/// What remains to be reported; offsets in characters from the first kept one.
+/// One symbol's UTF-8 length, and that of what was looked through behind it.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    bytes: u8,
+    skipped: u16,
+}
+
+/// What remains to be reported; offsets in symbols from the first kept one.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// A node's list, from its text's place on.
@@ -72,7 +88,7 @@ impl Scanner {
     /// assert_eq!(scanner.push(&matcher, "-abc", false, |_| ()), Some(1));
     /// let mut found = None;
     /// assert_eq!(scanner.push(&matcher, "-", false, |m| found = Some(m)), None);
-    /// assert_eq!(found, Some(Match { start: 1, end: 3, word: 0, chars: 2 }));
+    /// assert_eq!(found, Some(Match { start: 1, end: 3, list: 0, word: 0, chars: 2 }));
     /// # Ok::<(), rust_proxy_mask::BuildError>(())
     /// ```
     pub fn push(
@@ -87,23 +103,75 @@ impl Scanner {
             if self.node == ROOT {
                 let (plain, behind) = rest.split_at(matcher.plain(rest));
                 self.start += plain.len() as u32;
+                if let Some(letter) = plain.chars().next_back().filter(|_| matcher.reading.has_marks()) {
+                    self.skipped = 0;
+                    self.before = Before::Nothing;
+                    self.before.read(&matcher.reading, letter);
+                }
                 rest = behind;
             }
             let mut chars = rest.chars();
             let Some(c) = chars.next() else { break };
             rest = chars.as_str();
-            self.step(matcher, matcher.fold(c), c.len_utf8() as u8, &mut found);
+            self.read(matcher, c, &mut found);
         }
-        while last && self.node != ROOT {
-            self.settle(matcher, &mut found);
+        if last {
+            self.end(matcher, &mut found);
         }
         (self.node != ROOT).then_some(self.start)
     }
 
-    fn step(&mut self, matcher: &Matcher, c: char, bytes: u8, found: &mut impl FnMut(Match)) {
+    #[inline]
+    fn read(&mut self, matcher: &Matcher, c: char, found: &mut impl FnMut(Match)) {
+        let reading = &matcher.reading;
+        let bytes = c.len_utf8() as u8;
+        if reading.skips(c) {
+            return self.skip(matcher, bytes, found);
+        }
+        self.skipped = 0;
+        if !reading.has_marks() {
+            return self.step(matcher, reading.fold(c) as Symbol, bytes, false, found);
+        }
+        let read = self.before.read(reading, c);
+        if let Some(mark) = read.before {
+            self.step(matcher, mark, 0, false, found);
+        }
+        self.step(matcher, read.letter, bytes, read.inside, found);
+        if let Some(mark) = read.behind {
+            self.step(matcher, mark, 0, false, found);
+        }
+    }
+
+    /// Looks through a character. Past as many as are allowed nothing reaches.
+    fn skip(&mut self, matcher: &Matcher, bytes: u8, found: &mut impl FnMut(Match)) {
+        self.skipped = self.skipped.saturating_add(1);
+        if self.skipped > u16::from(matcher.reading.options.zero_width_max) {
+            self.end(matcher, found);
+        }
+        match self.kept.back_mut() {
+            Some(kept) => kept.skipped += u16::from(bytes),
+            None => self.start += u32::from(bytes),
+        }
+    }
+
+    /// Nothing follows: all that was read is settled.
+    fn end(&mut self, matcher: &Matcher, found: &mut impl FnMut(Match)) {
+        if let Some(mark) = std::mem::take(&mut self.before).end() {
+            self.step(matcher, mark, 0, false, found);
+        }
+        while self.node != ROOT {
+            self.settle(matcher, found);
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, matcher: &Matcher, c: Symbol, bytes: u8, inside: bool, found: &mut impl FnMut(Match)) {
         loop {
-            if let Some(child) = matcher.child(self.node, c) {
-                self.kept.push_back(bytes);
+            if let Some(child) = matcher.child(self.node, c, inside) {
+                // What was looked through stands behind a letter's mark, so that it ends no match.
+                let letter = self.kept.back_mut().filter(|_| bytes == 0);
+                let skipped = letter.map_or(0, |letter| std::mem::take(&mut letter.skipped));
+                self.kept.push_back(Kept { bytes, skipped });
                 self.node = child;
                 // A word that cannot grow is certain now, not with the next character.
                 while self.node != ROOT && matcher.is_leaf(self.node) {
@@ -122,7 +190,7 @@ impl Scanner {
     /// No match at `start` grows any more: reports what thereby is certain, and goes on behind it.
     fn settle(&mut self, matcher: &Matcher, found: &mut impl FnMut(Match)) {
         let node = matcher.node(self.node);
-        // Characters that were let go since the call began.
+        // Symbols that were let go since the call began.
         let mut gone = 0;
         self.stack.push(Step::List(node.emit, 0));
         while let Some(step) = self.stack.pop() {
@@ -133,9 +201,10 @@ impl Scanner {
                         let word = matcher.word(word);
                         self.release(at - gone);
                         let start = self.start;
-                        self.release(word.chars);
-                        gone = at + word.chars;
-                        found(Match { start, end: self.start, word: word.index, chars: word.chars });
+                        let end = self.release(word.symbols);
+                        gone = at + word.symbols;
+                        let (list, place) = matcher.place(word.index);
+                        found(Match { start, end, list, word: place, chars: word.letters });
                     }
                     Matches::Join(join) => {
                         let join = matcher.join(join);
@@ -158,7 +227,13 @@ impl Scanner {
         self.release(node.depth - gone - matcher.node(node.next).depth);
     }
 
-    fn release(&mut self, chars: u32) {
-        self.start += self.kept.drain(..chars as usize).map(u32::from).sum::<u32>();
+    /// Lets symbols go; returns the end of the last one, before what was looked through behind it.
+    fn release(&mut self, symbols: u32) -> u32 {
+        let mut end = self.start;
+        for kept in self.kept.drain(..symbols as usize) {
+            end = self.start + u32::from(kept.bytes);
+            self.start = end + u32::from(kept.skipped);
+        }
+        end
     }
 }
