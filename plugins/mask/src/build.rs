@@ -52,10 +52,7 @@ struct Span {
     key: u64,
     start: u32,
     symbols: u32,
-    letters: u32,
     index: u32,
-    /// It may begin between two word characters.
-    inside: bool,
 }
 
 impl Span {
@@ -115,14 +112,20 @@ impl Matcher {
         spans.sort_unstable_by(|a, b| {
             a.key.cmp(&b.key).then_with(|| text(a).cmp(text(b))).then(a.index.cmp(&b.index))
         });
-        let mut inside: Vec<Span> = spans.iter().copied().filter(|_| matcher.reading.ends).collect();
-        inside.retain(|span| span.inside);
+        // Those that may begin between two word characters.
+        let mut inside = if matcher.reading.ends { spans.clone() } else { Vec::new() };
+        inside.retain(|span| {
+            let whole = lists[matcher.place(span.index).0 as usize].whole_words;
+            !whole || !char::from_u32(text(span)[0]).is_some_and(is_word)
+        });
         for spans in [&mut spans, &mut inside] {
             spans.dedup_by(|later, first| text(later) == text(first));
         }
         let outside = spans.len();
         spans.extend(inside);
-        let word = |span: &Span| Word { index: span.index, symbols: span.symbols, letters: span.letters };
+        let marks = |span: &Span| text(span).iter().filter(|symbol| **symbol >= END).count() as u32;
+        let letters = |span: &Span| span.symbols - if matcher.reading.has_marks() { marks(span) } else { 0 };
+        let word = |span: &Span| Word { index: span.index, symbols: span.symbols, letters: letters(span) };
         matcher.words = spans.iter().map(word).collect();
         matcher.grow(&arena, &spans, outside);
         matcher.joins.shrink_to_fit();
@@ -136,9 +139,11 @@ impl Matcher {
         for (list, List { words, whole_words }) in lists.iter().enumerate() {
             for (word, text) in words.iter().enumerate() {
                 let start = arena.len();
-                let letters = self.read_word(text.as_ref(), *whole_words, &mut arena);
-                let letters = letters.map_err(|max| BuildError::ZeroWidth { list, word, max })?;
-                if letters == 0 {
+                if !self.read_word(text.as_ref(), *whole_words, &mut arena) {
+                    let max = self.reading.options.zero_width_max;
+                    return Err(BuildError::ZeroWidth { list, word, max });
+                }
+                if arena.len() == start {
                     return Err(BuildError::EmptyWord { list, word });
                 }
                 // Every table is at most twice as long as the arena, so this one check covers all casts.
@@ -151,9 +156,7 @@ impl Matcher {
                     key: key(0) << 42 | key(1) << 21 | key(2),
                     start: start as u32,
                     symbols: symbols.len() as u32,
-                    letters,
                     index: spans.len() as u32,
-                    inside: !whole_words || char::from_u32(symbols[0]).is_none_or(|first| !is_word(first)),
                 });
             }
             self.lists.push(spans.len() as u32);
@@ -161,34 +164,31 @@ impl Matcher {
         if spans.is_empty() { Err(BuildError::NoWords) } else { Ok((arena, spans)) }
     }
 
-    /// Appends a word's symbols and returns the number of its letters, or how many zero-width characters are
-    /// allowed in a row.
-    fn read_word(&self, word: &str, whole: bool, arena: &mut Arena) -> Result<u32, u8> {
+    /// Appends a word's symbols. Refuses more zero-width characters between letters than are looked through.
+    fn read_word(&self, word: &str, whole: bool, arena: &mut Arena) -> bool {
+        let reading = &self.reading;
+        let start = arena.len();
         let mut before = Before::default();
-        let mut letters = 0;
         let mut skipped = 0;
         for c in word.chars() {
-            if self.reading.skips(c) {
+            let Some(letter) = reading.letter(c) else {
                 skipped += 1;
                 continue;
-            }
-            let max = self.reading.options.zero_width_max;
-            if letters > 0 && skipped > usize::from(max) {
-                return Err(max);
+            };
+            if skipped > usize::from(reading.options.zero_width_max) && arena.len() > start {
+                return false;
             }
             skipped = 0;
-            if self.reading.has_marks() {
-                let read = before.read(&self.reading, c);
+            if reading.has_marks() {
+                let read = before.read(reading, c, letter);
                 arena.extend(read.before.into_iter().chain([read.letter]).chain(read.behind));
-                letters += u32::from(read.letter < END);
             } else {
-                arena.push(self.reading.fold(c) as Symbol);
-                letters += 1;
+                arena.push(letter as Symbol);
             }
         }
         // Where a word is found within longer ones, it is open what follows it; a kana must be complete.
         arena.extend(before.end().filter(|mark| whole || *mark != END));
-        Ok(letters)
+        true
     }
 
     /// Lays out the tries, breadth first, and settles each node as it is made: all that `settle` looks at is
@@ -306,9 +306,13 @@ impl Matcher {
 
 /// Whether a word has a letter that half-width text may write as two characters, or the second of these.
 fn has_parts<W: AsRef<str>>(word: &W) -> bool {
-    let reads = |c| matches!(c, '\u{3099}' | '\u{309a}') || parts(c).is_some();
-    let word = word.as_ref();
-    !word.is_ascii() && word.chars().any(|c| reads(width_fold(c)))
+    word.as_ref().chars().any(|c| match c {
+        '\u{3099}'..='ヿ' | 'ｦ'..='ﾟ' => {
+            let letter = width_fold(c);
+            matches!(letter, '\u{3099}' | '\u{309a}') || parts(letter).is_some()
+        }
+        _ => false,
+    })
 }
 
 /// How many nodes sorted words take: one for each symbol that a word does not share with the one before it.

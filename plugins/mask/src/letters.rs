@@ -39,20 +39,24 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// `c`, folded; none if it is looked through.
     #[inline]
-    pub(crate) fn fold(&self, c: char) -> char {
-        let c = if self.options.width_sensitive { c } else { width_fold(c) };
-        if self.options.case_sensitive { c } else { simple_fold(c) }
+    pub(crate) fn letter(&self, c: char) -> Option<char> {
+        let Options { case_sensitive, width_sensitive, zero_width_max } = self.options;
+        match c {
+            // Most text is in these two. A test holds the bounds.
+            '\0'..='\x7f' if case_sensitive => Some(c),
+            '\0'..='\x7f' => Some(c.to_ascii_lowercase()),
+            '\u{3001}'..='\u{a63f}' => Some(c),
+            _ if zero_width_max > 0 && is_zero_width(c) => None,
+            _ => {
+                let c = if width_sensitive { c } else { width_fold(c) };
+                Some(if case_sensitive { c } else { simple_fold(c) })
+            }
+        }
     }
 
-    /// Whether `c` is looked through.
-    #[inline]
-    pub(crate) fn skips(&self, c: char) -> bool {
-        self.options.zero_width_max > 0 && is_zero_width(c)
-    }
-
-    /// Whether a letter says something about the next one.
-    #[inline]
+    /// Whether marks are read at all; without them a letter says nothing about the next one.
     pub(crate) const fn has_marks(&self) -> bool {
         self.ends || self.kana
     }
@@ -83,15 +87,14 @@ pub(crate) struct Read {
 }
 
 impl Before {
-    /// Reads the next character that is not skipped.
-    pub(crate) fn read(&mut self, reading: &Reading, c: char) -> Read {
+    /// Reads the next character; `letter` is what it folds to.
+    pub(crate) fn read(&mut self, reading: &Reading, c: char, letter: char) -> Read {
         let before = std::mem::take(self);
         if let Self::Kana(base) = before
             && let Some(mark) = sound_mark(base, c)
         {
             return Read { before: None, letter: mark, behind: None, inside: false };
         }
-        let letter = reading.fold(c);
         let word = reading.ends && is_word(letter);
         let closing = if word && before == Self::Word { None } else { before.end() };
         let mut read = Read {
@@ -156,8 +159,17 @@ pub(crate) fn parts(c: char) -> Option<(char, Symbol)> {
 mod tests {
     use unicode_normalization::UnicodeNormalization;
 
-    use super::{HALF_VOICED, PLAIN, VOICED, parts, sound_mark};
-    use crate::width_fold;
+    use super::{HALF_VOICED, PLAIN, Reading, VOICED, parts, sound_mark};
+    use crate::{Options, class::is_zero_width, simple_fold, width_fold};
+
+    #[test]
+    fn every_character_is_folded_in_width_and_then_in_case() {
+        let reading = Reading { options: Options::default(), ends: false, kana: false };
+        for c in '\0'..=char::MAX {
+            let folded = simple_fold(width_fold(c));
+            assert_eq!(reading.letter(c), (!is_zero_width(c)).then_some(folded), "{c:?}");
+        }
+    }
 
     #[test]
     fn each_half_width_pair_is_the_letter_that_unicode_composes() {

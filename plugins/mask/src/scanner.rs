@@ -98,22 +98,10 @@ impl Scanner {
         last: bool,
         mut found: impl FnMut(Match),
     ) -> Option<u32> {
-        let mut rest = text;
-        loop {
-            if self.node == ROOT {
-                let (plain, behind) = rest.split_at(matcher.plain(rest));
-                self.start += plain.len() as u32;
-                if let Some(letter) = plain.chars().next_back().filter(|_| matcher.reading.has_marks()) {
-                    self.skipped = 0;
-                    self.before = Before::Nothing;
-                    self.before.read(&matcher.reading, letter);
-                }
-                rest = behind;
-            }
-            let mut chars = rest.chars();
-            let Some(c) = chars.next() else { break };
-            rest = chars.as_str();
-            self.read(matcher, c, &mut found);
+        if matcher.reading.has_marks() {
+            self.read::<true>(matcher, text, &mut found);
+        } else {
+            self.read::<false>(matcher, text, &mut found);
         }
         if last {
             self.end(matcher, &mut found);
@@ -121,24 +109,40 @@ impl Scanner {
         (self.node != ROOT).then_some(self.start)
     }
 
-    #[inline]
-    fn read(&mut self, matcher: &Matcher, c: char, found: &mut impl FnMut(Match)) {
+    /// Reads a piece; most lists have no marks, and that much less work.
+    fn read<const MARKS: bool>(&mut self, matcher: &Matcher, text: &str, found: &mut impl FnMut(Match)) {
         let reading = &matcher.reading;
-        let bytes = c.len_utf8() as u8;
-        if reading.skips(c) {
-            return self.skip(matcher, bytes, found);
-        }
-        self.skipped = 0;
-        if !reading.has_marks() {
-            return self.step(matcher, reading.fold(c) as Symbol, bytes, false, found);
-        }
-        let read = self.before.read(reading, c);
-        if let Some(mark) = read.before {
-            self.step(matcher, mark, 0, false, found);
-        }
-        self.step(matcher, read.letter, bytes, read.inside, found);
-        if let Some(mark) = read.behind {
-            self.step(matcher, mark, 0, false, found);
+        let mut rest = text;
+        loop {
+            if self.node == ROOT {
+                let (plain, behind) = rest.split_at(matcher.plain(rest));
+                self.start += plain.len() as u32;
+                if MARKS && let Some(letter) = plain.chars().next_back() {
+                    self.skipped = 0;
+                    self.before = Before::default();
+                    self.before.read(reading, letter, letter);
+                }
+                rest = behind;
+            }
+            let mut chars = rest.chars();
+            let Some(c) = chars.next() else { break };
+            rest = chars.as_str();
+            let bytes = c.len_utf8() as u8;
+            let Some(letter) = reading.letter(c) else {
+                self.skip(matcher, bytes, found);
+                continue;
+            };
+            self.skipped = 0;
+            if !MARKS {
+                self.step(matcher, letter as Symbol, bytes, false, found);
+                continue;
+            }
+            let read = self.before.read(reading, c, letter);
+            for (symbol, bytes) in [(read.before, 0), (Some(read.letter), bytes), (read.behind, 0)] {
+                if let Some(symbol) = symbol {
+                    self.step(matcher, symbol, bytes, read.inside, found);
+                }
+            }
         }
     }
 
@@ -168,10 +172,14 @@ impl Scanner {
     fn step(&mut self, matcher: &Matcher, c: Symbol, bytes: u8, inside: bool, found: &mut impl FnMut(Match)) {
         loop {
             if let Some(child) = matcher.child(self.node, c, inside) {
-                // What was looked through stands behind a letter's mark, so that it ends no match.
-                let letter = self.kept.back_mut().filter(|_| bytes == 0);
-                let skipped = letter.map_or(0, |letter| std::mem::take(&mut letter.skipped));
-                self.kept.push_back(Kept { bytes, skipped });
+                let mut kept = Kept { bytes, skipped: 0 };
+                if bytes == 0
+                    && let Some(letter) = self.kept.back_mut()
+                {
+                    // What was looked through stands behind a letter's mark, so that it ends no match.
+                    kept.skipped = std::mem::take(&mut letter.skipped);
+                }
+                self.kept.push_back(kept);
                 self.node = child;
                 // A word that cannot grow is certain now, not with the next character.
                 while self.node != ROOT && matcher.is_leaf(self.node) {

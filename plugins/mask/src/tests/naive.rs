@@ -32,10 +32,8 @@ impl Rules {
     }
 
     pub(crate) fn matcher(&self) -> Matcher {
-        let list = |(words, whole): &'_ (Vec<String>, bool)| (words.clone(), *whole);
-        let lists: Vec<_> = self.lists.iter().map(list).collect();
         let lists: Vec<_> =
-            lists.iter().map(|(words, whole_words)| List { words, whole_words: *whole_words }).collect();
+            self.lists.iter().map(|(words, whole)| List { words: &**words, whole_words: *whole }).collect();
         Matcher::of_lists(&lists, self.options).unwrap()
     }
 
