@@ -1,13 +1,13 @@
-//! From word lists to the automaton.
-#![expect(clippy::indexing_slicing, reason = "spans lie within `symbols`, ranges within `spans`")]
+//! From word lists to the automaton: the words are read and sorted, then the tries grow from them.
+#![expect(clippy::indexing_slicing, reason = "spans lie within the arena, their lists within `lists`")]
 
-use std::ops::Range;
+mod grow;
 
 use crate::{
     class::is_word,
     fold::width_fold,
     letters::{Before, END, Reading, Symbol, parts},
-    matcher::{Emit, Join, List, Matcher, Node, Options, ROOT, RootEdges, Word},
+    matcher::{Emit, List, Matcher, Options, RootEdges, Word},
 };
 
 /// Why word lists were refused. Their author can fix each of these.
@@ -42,7 +42,7 @@ pub enum BuildError {
     TooLarge,
 }
 
-/// The symbols of all words.
+/// The symbols of all words, one word after the other.
 type Arena = Vec<Symbol>;
 
 /// A word as it is read: its symbols in the arena, and its place among the words of all lists.
@@ -190,118 +190,6 @@ impl Matcher {
         arena.extend(before.end().filter(|mark| whole || *mark != END));
         true
     }
-
-    /// Lays out the tries, breadth first, and settles each node as it is made: all that `settle` looks at is
-    /// nearer to the root, so it is complete. The words from `outside` on are those of the root `inside`.
-    fn grow(&mut self, arena: &Arena, spans: &[Span], outside: usize) {
-        let (first, second) = spans.split_at(outside);
-        // The root, and the end behind the last node. Growing step by step would touch twice the memory, and
-        // in a plugin a first touch costs more than a node.
-        let size = nodes(arena, first) + nodes(arena, second) + 2;
-        self.nodes.reserve_exact(size);
-        self.labels.reserve_exact(size);
-        // The words below each node: neighbours, because they are sorted; the node's own word comes first.
-        let mut below = Vec::with_capacity(size);
-        below.push(0..0);
-        self.nodes.push(Node { first: 1, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
-        self.labels.push(0);
-        self.root = self.begin(arena, spans, 0..first.len() as u32, &mut below);
-        self.inside = self.begin(arena, spans, first.len() as u32..spans.len() as u32, &mut below);
-        let mut parent = 1;
-        while parent < self.nodes.len() {
-            self.nodes[parent].first = self.nodes.len() as u32;
-            let range = below[parent].clone();
-            self.branch(arena, spans, parent as u32, range, &mut below);
-            parent += 1;
-        }
-        let first = self.nodes.len() as u32;
-        self.nodes.push(Node { first, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
-    }
-
-    /// The edges of a root.
-    fn begin(
-        &mut self,
-        arena: &Arena,
-        spans: &[Span],
-        words: Range<u32>,
-        below: &mut Vec<Range<u32>>,
-    ) -> RootEdges {
-        let first = self.nodes.len();
-        self.branch(arena, spans, ROOT, words, below);
-        let edges: Vec<_> = self.labels.iter().copied().zip(0..).skip(first).collect();
-        RootEdges::new(&edges, self.reading.options.case_sensitive)
-    }
-
-    /// The children of `parent`.
-    fn branch(
-        &mut self,
-        arena: &Arena,
-        spans: &[Span],
-        parent: u32,
-        words: Range<u32>,
-        below: &mut Vec<Range<u32>>,
-    ) {
-        let (mut low, high) = (words.start as usize, words.end as usize);
-        let depth = self.node(parent).depth;
-        let own = spans[low..high].first().filter(|span| span.symbols == depth).map(|span| span.index);
-        low += usize::from(own.is_some());
-        while low < high {
-            let label = arena[(spans[low].start + depth) as usize];
-            let same = |span: &Span| arena[(span.start + depth) as usize] == label;
-            let end = low + spans[low..high].iter().take_while(|span| same(span)).count();
-            let mut word = Some(spans[low]).filter(|span| span.symbols == depth + 1).map(|span| span.index);
-            // The same text, whole: if that is the later word, it is never the one that counts.
-            if label == END && own < word && own.is_some() {
-                word = None;
-                low += 1;
-            }
-            if low < end {
-                let node = self.settle(parent, label, word.map(|_| low as u32));
-                self.nodes.push(node);
-                self.labels.push(label);
-                below.push(low as u32..end as u32);
-            }
-            low = end;
-        }
-    }
-
-    /// The new child of `parent`: what becomes certain when its text is settled, and where to go on.
-    fn settle(&mut self, parent: u32, label: Symbol, word: Option<u32>) -> Node {
-        let Node { next: from, emit: before, depth: end, .. } = self.node(parent);
-        let mut node = Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: end + 1 };
-        if let Some(word) = word {
-            // The longest match at this place: it covers the text, nothing remains behind it.
-            node.emit = Emit::word(word);
-            return node;
-        }
-        if parent == ROOT {
-            return node;
-        }
-        // What the parent would go on from reads the label, as the scanner would.
-        let word = |symbol| self.reading.ends && char::from_u32(symbol).is_some_and(is_word);
-        let inside = word(label) && word(self.labels[parent as usize]);
-        let mut stop = from;
-        node.next = loop {
-            if let Some(child) = self.child(stop, label, inside) {
-                break child;
-            }
-            if stop == ROOT {
-                break ROOT;
-            }
-            stop = self.node(stop).next;
-        };
-        let stop = self.node(stop).depth;
-        let first = self.emitting(from);
-        node.emit = if self.node(first).depth > stop {
-            self.joins.push(Join { before, from: first, stop, end });
-            Emit::join(self.joins.len() as u32 - 1)
-        } else if before.is_none() {
-            Emit::none(self.emitting(node.next))
-        } else {
-            before
-        };
-        node
-    }
 }
 
 /// Whether a word has a letter that half-width text may write as two characters, or the second of these.
@@ -313,14 +201,4 @@ fn has_parts<W: AsRef<str>>(word: &W) -> bool {
         }
         _ => false,
     })
-}
-
-/// How many nodes sorted words take: one for each symbol that a word does not share with the one before it.
-fn nodes(arena: &Arena, spans: &[Span]) -> usize {
-    let shared = |pair: &[Span]| {
-        let [a, b] = [pair[0].of(arena), pair[1].of(arena)];
-        a.iter().zip(b).take_while(|(a, b)| a == b).count()
-    };
-    let all: usize = spans.iter().map(|span| span.symbols as usize).sum();
-    all - spans.windows(2).map(shared).sum::<usize>()
 }

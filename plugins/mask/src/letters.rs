@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn every_character_is_folded_in_width_and_then_in_case() {
         let reading = Reading { options: Options::default(), ends: false, kana: false };
-        for c in '\0'..=char::MAX {
+        // No character of the planes between is folded or left out.
+        for c in ('\0'..='\u{1ffff}').chain('\u{e0000}'..='\u{e0fff}') {
             let folded = simple_fold(width_fold(c));
             assert_eq!(reading.letter(c), (!is_zero_width(c)).then_some(folded), "{c:?}");
         }
@@ -190,6 +191,6 @@ mod tests {
         }
         assert_eq!(pairs, 28);
         // No letter but these has parts.
-        assert_eq!(('\0'..=char::MAX).filter(|c| parts(*c).is_some()).count(), 28 + 23);
+        assert_eq!(('\0'..='\u{ffff}').filter(|c| parts(*c).is_some()).count(), 28 + 23);
     }
 }

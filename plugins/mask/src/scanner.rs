@@ -36,9 +36,12 @@ pub struct Scanner {
     before: Before,
     /// The number of characters that were looked through since.
     skipped: u16,
-    /// Work of [`Scanner::settle`]; kept for its allocation.
+    /// Work of [`Scanner::report`]; kept for its allocation.
     stack: Vec<Step>,
 }
+
+/// Not a type parameter: matches are rare, and a plugin has the search in it once.
+type Found<'a> = &'a mut dyn FnMut(Match);
 
 /// One symbol's UTF-8 length, and that of what was looked through behind it.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +113,7 @@ impl Scanner {
     }
 
     /// Reads a piece; most lists have no marks, and that much less work.
-    fn read<const MARKS: bool>(&mut self, matcher: &Matcher, text: &str, found: &mut impl FnMut(Match)) {
+    fn read<const MARKS: bool>(&mut self, matcher: &Matcher, text: &str, found: Found<'_>) {
         let reading = &matcher.reading;
         let mut rest = text;
         loop {
@@ -147,7 +150,7 @@ impl Scanner {
     }
 
     /// Looks through a character. Past as many as are allowed nothing reaches.
-    fn skip(&mut self, matcher: &Matcher, bytes: u8, found: &mut impl FnMut(Match)) {
+    fn skip(&mut self, matcher: &Matcher, bytes: u8, found: Found<'_>) {
         self.skipped = self.skipped.saturating_add(1);
         if self.skipped > u16::from(matcher.reading.options.zero_width_max) {
             self.end(matcher, found);
@@ -159,7 +162,7 @@ impl Scanner {
     }
 
     /// Nothing follows: all that was read is settled.
-    fn end(&mut self, matcher: &Matcher, found: &mut impl FnMut(Match)) {
+    fn end(&mut self, matcher: &Matcher, found: Found<'_>) {
         if let Some(mark) = std::mem::take(&mut self.before).end() {
             self.step(matcher, mark, 0, false, found);
         }
@@ -169,7 +172,7 @@ impl Scanner {
     }
 
     #[inline]
-    fn step(&mut self, matcher: &Matcher, c: Symbol, bytes: u8, inside: bool, found: &mut impl FnMut(Match)) {
+    fn step(&mut self, matcher: &Matcher, c: Symbol, bytes: u8, inside: bool, found: Found<'_>) {
         loop {
             if let Some(child) = matcher.child(self.node, c, inside) {
                 let mut kept = Kept { bytes, skipped: 0 };
@@ -196,11 +199,18 @@ impl Scanner {
     }
 
     /// No match at `start` grows any more: reports what thereby is certain, and goes on behind it.
-    fn settle(&mut self, matcher: &Matcher, found: &mut impl FnMut(Match)) {
+    #[inline]
+    fn settle(&mut self, matcher: &Matcher, found: Found<'_>) {
         let node = matcher.node(self.node);
-        // Symbols that were let go since the call began.
+        let gone = if node.emit.is_none() { 0 } else { self.report(matcher, node.emit, found) };
+        self.node = node.next;
+        self.release(node.depth - gone - matcher.node(node.next).depth);
+    }
+
+    /// Reports a list of matches; returns the number of symbols up to the end of the last one.
+    fn report(&mut self, matcher: &Matcher, emit: Emit, found: Found<'_>) -> u32 {
         let mut gone = 0;
-        self.stack.push(Step::List(node.emit, 0));
+        self.stack.push(Step::List(emit, 0));
         while let Some(step) = self.stack.pop() {
             match step {
                 Step::List(emit, at) => match emit.matches() {
@@ -231,14 +241,14 @@ impl Scanner {
                 }
             }
         }
-        self.node = node.next;
-        self.release(node.depth - gone - matcher.node(node.next).depth);
+        gone
     }
 
     /// Lets symbols go; returns the end of the last one, before what was looked through behind it.
+    #[inline]
     fn release(&mut self, symbols: u32) -> u32 {
         let mut end = self.start;
-        for kept in self.kept.drain(..symbols as usize) {
+        for kept in std::iter::from_fn(|| self.kept.pop_front()).take(symbols as usize) {
             end = self.start + u32::from(kept.bytes);
             self.start = end + u32::from(kept.skipped);
         }

@@ -11,14 +11,13 @@ use self::naive::Rules;
 use crate::{BuildError, Match, Matcher, Options, Scanner};
 
 /// How many random cases each property that tries every split gets.
-const CASES: u32 = 512;
+const CASES: u32 = 1_000;
+
+/// After the pieces before a character: how many matches are certain, and from where on text is kept.
+type Kept = (usize, usize, Option<u32>);
 
 /// The matches of a text in pieces that end before the characters in `cuts`, and after each what is kept.
-fn scan(
-    matcher: &Matcher,
-    text: &str,
-    cuts: impl Fn(usize) -> bool,
-) -> (Vec<Match>, Vec<(usize, usize, Option<u32>)>) {
+fn scan(matcher: &Matcher, text: &str, cuts: impl Fn(usize) -> bool) -> (Vec<Match>, Vec<Kept>) {
     let mut scanner = Scanner::new();
     let mut found = Vec::new();
     let mut kept = Vec::new();
@@ -279,7 +278,7 @@ proptest! {
         let (found, kept) = scan(&rules.matcher(), &text, |place| cuts[place % cuts.len()]);
         prop_assert_eq!(&found, &rules.find(&text));
         // No byte of a match left before the match was known.
-        let left = |(place, count, keep): &(usize, usize, Option<u32>)| {
+        let left = |(place, count, keep): &Kept| {
             let end = text.char_indices().nth(*place).map_or(0, |(at, _)| at as u32);
             found.get(*count).is_none_or(|next| keep.unwrap_or(end) <= next.start)
         };

@@ -33,7 +33,7 @@ impl Rules {
 
     pub(crate) fn matcher(&self) -> Matcher {
         let lists: Vec<_> =
-            self.lists.iter().map(|(words, whole)| List { words: &**words, whole_words: *whole }).collect();
+            self.lists.iter().map(|(words, whole)| List { words, whole_words: *whole }).collect();
         Matcher::of_lists(&lists, self.options).unwrap()
     }
 
