@@ -185,7 +185,7 @@ impl Table {
 
 fn matcher(valid: &[&Valid], options: Options) -> Result<Matcher, String> {
     let lists: Vec<_> =
-        valid.iter().map(|valid| List { words: &*valid.words, whole_words: valid.whole_words }).collect();
+        valid.iter().map(|valid| List { words: &valid.words, whole_words: valid.whole_words }).collect();
     Matcher::of_lists(&lists, options).map_err(|error| {
         let key = |list: usize| valid.get(list).map_or("", |valid| valid.path.as_str());
         match error {
