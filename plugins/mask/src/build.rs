@@ -83,7 +83,8 @@ impl Matcher {
         Self::of_lists(&[List { words, whole_words: false }], options)
     }
 
-    /// Builds the automaton of several lists, which are searched as one: leftmost, then longest, then first list.
+    /// Builds the automaton of several lists, which are searched as one: leftmost, then longest, then first
+    /// list.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ use unicode_normalization::char::is_combining_mark;
 
 /// Characters without a width, which may hide between the letters of a word.
 ///
-/// Unicode's `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`), without the Hangul fillers (they have
-/// a width), the tags U+E0000 to U+E007F (flags are spelled with them) and what is not assigned.
+/// Unicode's `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`), without the Hangul fillers (they
+/// have a width), the tags U+E0000 to U+E007F (flags are spelled with them) and what is not assigned.
 ///
 /// # Examples
 ///

@@ -5,8 +5,9 @@
 //!
 //! - [`END`] stands behind a word character that no word character follows. A word that is to be found whole
 //!   ends with it. (That it begins well is known when it begins: the automaton has two roots.)
-//! - [`PLAIN`], [`VOICED`] or [`HALF_VOICED`] stands behind each katakana that has a voiced form, because half-width
-//!   text writes one letter as two characters: `ガ` and `ｶﾞ` are both カ and [`VOICED`], `カ` is カ and [`PLAIN`].
+//! - [`PLAIN`], [`VOICED`] or [`HALF_VOICED`] stands behind each katakana that has a voiced form, because
+//!   half-width text writes one letter as two characters: `ガ` and `ｶﾞ` are both カ and [`VOICED`], `カ` is カ
+//!   and [`PLAIN`].
 //!
 //! Characters without a width are not read at all where they are looked through.
 

@@ -2,15 +2,16 @@
 //!
 //! For every way of cutting a text into pieces, the matches that a [`Scanner`] reports are those of the whole
 //! text: **leftmost-longest**, not overlapping. That is: of all words that occur, the one that begins first
-//! counts; of those that begin there, the longest; of equal ones, that of the first list; and the search goes on
-//! after its end. A word that is to be found whole ([`List::whole_words`]) occurs only where it is.
+//! counts; of those that begin there, the longest; of equal ones, that of the first list; and the search goes
+//! on after its end. A word that is to be found whole ([`List::whole_words`]) occurs only where it is.
 //!
 //! After each piece the scanner says from where on text must be kept back. The answer is the smallest that is
 //! right: the earliest place where a match may still begin, grow, or turn out not to be whole. A byte that no
-//! continuation can make part of a match is free at once, and a match is reported with the piece that decides it.
+//! continuation can make part of a match is free at once, and a match is reported with the piece that decides
+//! it.
 //!
-//! What is equal is for finding only; a match is a span of the text as it came. [`Options`] has the choices: case,
-//! width, and characters without a width, which are looked through.
+//! What is equal is for finding only; a match is a span of the text as it came. [`Options`] has the choices:
+//! case, width, and characters without a width, which are looked through.
 //!
 //! # Algorithm
 //!
@@ -23,16 +24,18 @@
 //! the words repeat within one another, with no second look at the text.
 //!
 //! Whole words change none of this, because where a run of word characters ends is read like a character
-//! (`letters` has these marks), and a second root, for places inside of such a run, leads to the words that may
-//! begin there. Both are there only if a list asks for them. A character that is looked through leaves the search at
-//! its node, and counts to the letter before it; one too many ends the search there, as the end of the text does.
+//! (`letters` has these marks), and a second root, for places inside of such a run, leads to the words that
+//! may begin there. Both are there only if a list asks for them. A character that is looked through leaves
+//! the search at its node, and counts to the letter before it; one too many ends the search there, as the end
+//! of the text does.
 //!
 //! # Limits
 //!
-//! What is kept back is at most the longest word, with [`Options::zero_width_max`] characters behind each letter; a
-//! scanner keeps four bytes per letter of it, and never text. A matcher takes about 20 bytes per trie node. Lanes
-//! are shorter than 4 GiB. Case folding is Unicode's *simple* folding, one character to one: `ẞ` equals `ß`, but not
-//! `ss`. Half-width kana with a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is composed.
+//! What is kept back is at most the longest word, with [`Options::zero_width_max`] characters behind each
+//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes about 20 bytes per
+//! trie node. Lanes are shorter than 4 GiB. Case folding is Unicode's *simple* folding, one character to one:
+//! `ẞ` equals `ß`, but not `ss`. Half-width kana with a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is
+//! composed.
 //!
 //! # Examples
 //!

@@ -35,8 +35,8 @@ pub struct Options {
     /// How many characters of [`ZERO_WIDTH`](crate::ZERO_WIDTH) in a row are looked through: they count as not
     /// there. With 0 they are characters like others.
     ///
-    /// By default 4: emoji need two (a variation selector and a joiner), text that hides words mostly has one, and
-    /// what the reader waits for stays short.
+    /// By default 4: emoji need two (a variation selector and a joiner), text that hides words mostly has
+    /// one, and what the reader waits for stays short.
     pub zero_width_max: u8,
 }
 

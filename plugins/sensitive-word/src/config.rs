@@ -13,33 +13,34 @@
 //! | `width_sensitive` | tell full-width and half-width forms from the ordinary ones | `false` |
 //! | `zero_width_max` | how many zero-width characters in a row are looked through, 0 to 255 | `4` |
 //!
-//! Spaces around a word are dropped in a text, and kept in an array. Folding is for finding only: the mask stands
-//! where the word stood, and nothing else changes.
+//! Spaces around a word are dropped in a text, and kept in an array. Folding is for finding only: the mask
+//! stands where the word stood, and nothing else changes.
 //!
 //! # Several lists
 //!
-//! The lists that mask, replace or block are searched as one: of all their words that occur, the one that begins
-//! first counts; of those that begin there, the longest; of equal ones, that of the first list. A list that blocks
-//! ends the exchange where its word would have been masked. Each list that monitors is searched by itself: it
-//! reports whatever the others do, hides none of their words, and holds nothing back.
+//! The lists that mask, replace or block are searched as one: of all their words that occur, the one that
+//! begins first counts; of those that begin there, the longest; of equal ones, that of the first list. A list
+//! that blocks ends the exchange where its word would have been masked. Each list that monitors is searched
+//! by itself: it reports whatever the others do, hides none of their words, and holds nothing back.
 //!
 //! # What is equal
 //!
 //! - Case: Unicode's simple folding, one character to one: `ẞ` is `ß`, but not `ss`.
-//! - Width: `Ａ` is `A`, `ｱ` is `ア`, the ideographic space is a space; `ｶﾞ` is `ガ`, but `カ` with a combining mark
-//!   (U+3099) is not.
-//! - Zero width: up to `zero_width_max` characters in a row count as not there, in the words too, and a match covers
-//!   those between its letters (`rust_proxy_mask::ZERO_WIDTH` has the list; emoji with joiners are found without them).
-//!   A `mask` of one character does not count them. With 0 they are characters like others.
-//! - `whole_words`: no two word characters may stand side by side at the edges of a match. Word characters are
-//!   letters, numbers, combining marks and `_`, except those of scripts without spaces between words (Han, kana,
-//!   Thai, …): `art` is not in `party`, but `密码` is in `改密码` and in `a密码b`.
+//! - Width: `Ａ` is `A`, `ｱ` is `ア`, the ideographic space is a space; `ｶﾞ` is `ガ`, but `カ` with a combining
+//!   mark (U+3099) is not.
+//! - Zero width: up to `zero_width_max` characters in a row count as not there, in the words too, and a match
+//!   covers those between its letters (`rust_proxy_mask::ZERO_WIDTH` has the list; emoji with joiners are
+//!   found without them). A `mask` of one character does not count them. With 0 they are characters like
+//!   others.
+//! - `whole_words`: no two word characters may stand side by side at the edges of a match. Word characters
+//!   are letters, numbers, combining marks and `_`, except those of scripts without spaces between words
+//!   (Han, kana, Thai, …): `art` is not in `party`, but `密码` is in `改密码` and in `a密码b`.
 //!
 //! # Costs
 //!
-//! What waits is at most the longest word, and `zero_width_max` characters behind each of its letters. To be built, a
-//! list of 1,000 words takes about 0.3 ms, one of 100,000 words 30 to 90 ms and 24 to 32 MiB of memory: the plugin's
-//! limits must allow it.
+//! What waits is at most the longest word, and `zero_width_max` characters behind each of its letters. To be
+//! built, a list of 1,000 words takes about 0.3 ms, one of 100,000 words 30 to 90 ms and 24 to 32 MiB of
+//! memory: the plugin's limits must allow it.
 
 use std::fmt;
 

@@ -67,8 +67,8 @@ fn act(rules: &Rules, scanner: &mut Scanner, update: &Update<'_>, outcome: &mut 
         }
     });
     if let Some((start, rule)) = blocked {
-        // Nothing from the match on may leave. A hold is dropped by the stop, but a lane that has ended takes no
-        // hold.
+        // Nothing from the match on may leave. A hold is dropped by the stop, but a lane that has ended takes
+        // no hold.
         if last {
             outcome.replace(lane, start..update.end(), "");
         } else {
