@@ -283,6 +283,13 @@ proptest! {
             found.get(*count).is_none_or(|next| keep.unwrap_or(end) <= next.start)
         };
         prop_assert!(kept.iter().all(left));
+        // What is kept is a word at most, with what is looked through and, in half-width text, the marks of kana.
+        let longest = rules.lists.iter().flat_map(|(words, _)| words).map(|word| word.chars().count()).max();
+        let behind = usize::from(rules.options.zero_width_max) + usize::from(text.contains(['ﾞ', 'ﾟ']));
+        for (place, _, keep) in kept {
+            let held = keep.map_or(0, |keep| place - text[..keep as usize].chars().count());
+            prop_assert!(held <= longest.unwrap_or(0) * (1 + behind));
+        }
     }
 
     #[test]
