@@ -1,40 +1,71 @@
-//! From a word list to the automaton.
-#![expect(clippy::indexing_slicing, reason = "spans lie within `chars`, ranges within `spans`")]
+//! From word lists to the automaton: the words are read and sorted, then the tries grow from them.
+#![expect(clippy::indexing_slicing, reason = "spans lie within the arena, their lists within `lists`")]
 
-use crate::matcher::{Emit, Join, Matcher, Node, Options, ROOT, RootEdges, Word};
+mod grow;
 
-/// Why a word list was refused. The author of the list can fix each of these.
+use crate::{
+    class::is_word,
+    fold::width_fold,
+    letters::{Before, END, Reading, Symbol, parts},
+    matcher::{Emit, List, Matcher, Options, RootEdges, Word},
+};
+
+/// Why word lists were refused. Their author can fix each of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The list has no word: a search that can never find anything.
-    #[error("the word list is empty")]
+    /// No list has a word: a search that can never find anything.
+    #[error("the word list is empty: write at least one word")]
     NoWords,
-    /// A word has no characters, so it would match everywhere.
-    #[error("word {index} of the list is empty")]
+    /// A word has no characters, or only such that are looked through, so it would match everywhere.
+    #[error("word {word} of list {list} has no character that can be seen: write one, or remove the word")]
     EmptyWord {
-        /// Its place in the list, from 0.
-        index: usize,
+        /// The list, counted from 0.
+        list: usize,
+        /// The word's place in it, from 0.
+        word: usize,
+    },
+    /// A word has more zero-width characters in a row than are looked through, so it would never be found.
+    #[error(
+        "word {word} of list {list} has more than {max} zero-width characters in a row: remove some, or allow more"
+    )]
+    ZeroWidth {
+        /// The list, counted from 0.
+        list: usize,
+        /// The word's place in it, from 0.
+        word: usize,
+        /// [`Options::zero_width_max`].
+        max: u8,
     },
     /// The words have more than 2³⁰ characters together.
-    #[error("the word list is too large")]
+    #[error("the word list is too large: write fewer words")]
     TooLarge,
 }
 
-/// A folded word: its characters in the arena, and its place in the caller's list.
+/// The symbols of all words, one word after the other.
+type Arena = Vec<Symbol>;
+
+/// A word as it is read: its symbols in the arena, and its place among the words of all lists.
 #[derive(Clone, Copy)]
 struct Span {
-    /// The first three characters, so that most comparisons need no look into the arena.
+    /// The first three symbols, so that most comparisons need no look into the arena.
     key: u64,
     start: u32,
-    chars: u32,
+    symbols: u32,
     index: u32,
 }
 
+impl Span {
+    fn of<'a>(&self, arena: &'a Arena) -> &'a [Symbol] {
+        &arena[self.start as usize..][..self.symbols as usize]
+    }
+}
+
 impl Matcher {
-    /// Builds the automaton: once per word list, in time linear in its size (and a sort).
+    /// Builds the automaton of one list: once per list, in time linear in its size (and a sort).
     ///
-    /// A word that is there twice (after folding) is reported under its first place.
+    /// A word that is there twice (after folding) is reported under its first place. Zero-width characters of a
+    /// word are dropped where they are looked through.
     ///
     /// # Errors
     ///
@@ -46,135 +77,129 @@ impl Matcher {
     /// use rust_proxy_mask::{BuildError, Matcher, Options};
     ///
     /// let refused = Matcher::new(&["word", ""], Options::default());
-    /// assert_eq!(refused.unwrap_err(), BuildError::EmptyWord { index: 1 });
+    /// assert_eq!(refused.unwrap_err(), BuildError::EmptyWord { list: 0, word: 1 });
     /// ```
     pub fn new<W: AsRef<str>>(words: &[W], options: Options) -> Result<Self, BuildError> {
+        Self::of_lists(&[List { words, whole_words: false }], options)
+    }
+
+    /// Builds the automaton of several lists, which are searched as one: leftmost, then longest, then first
+    /// list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matcher::new`]; a list without words is fine beside others.
+    ///
+    /// # Examples
+    ///
+    /// See [`List`].
+    pub fn of_lists<W: AsRef<str>>(lists: &[List<'_, W>], options: Options) -> Result<Self, BuildError> {
         let mut matcher = Self {
-            case_sensitive: options.case_sensitive,
+            reading: Reading {
+                options,
+                ends: lists.iter().any(|list| list.whole_words),
+                kana: !options.width_sensitive && lists.iter().flat_map(|list| list.words).any(has_parts),
+            },
             nodes: Vec::new(),
             labels: Vec::new(),
             words: Vec::new(),
             joins: Vec::new(),
             root: RootEdges::new(&[], true),
+            inside: RootEdges::new(&[], true),
+            lists: Vec::with_capacity(lists.len()),
         };
-        let (chars, spans) = matcher.sorted(words)?;
-        matcher.words = spans.iter().map(|span| Word { index: span.index, chars: span.chars }).collect();
-        matcher.grow(&chars, &spans);
+        let (arena, mut spans) = matcher.read(lists)?;
+        let text = |span: &Span| span.of(&arena);
+        spans.sort_unstable_by(|a, b| {
+            a.key.cmp(&b.key).then_with(|| text(a).cmp(text(b))).then(a.index.cmp(&b.index))
+        });
+        // Those that may begin between two word characters.
+        let mut inside = if matcher.reading.ends { spans.clone() } else { Vec::new() };
+        inside.retain(|span| {
+            let whole = lists[matcher.place(span.index).0 as usize].whole_words;
+            !whole || !char::from_u32(text(span)[0]).is_some_and(is_word)
+        });
+        for spans in [&mut spans, &mut inside] {
+            spans.dedup_by(|later, first| text(later) == text(first));
+        }
+        let outside = spans.len();
+        spans.extend(inside);
+        let marks = |span: &Span| text(span).iter().filter(|symbol| **symbol >= END).count() as u32;
+        let letters = |span: &Span| span.symbols - if matcher.reading.has_marks() { marks(span) } else { 0 };
+        let word = |span: &Span| Word { index: span.index, symbols: span.symbols, letters: letters(span) };
+        matcher.words = spans.iter().map(word).collect();
+        matcher.grow(&arena, &spans, outside);
         matcher.joins.shrink_to_fit();
         Ok(matcher)
     }
 
-    /// The folded words in one arena, and their spans, sorted and each once.
-    fn sorted<W: AsRef<str>>(&self, words: &[W]) -> Result<(Vec<char>, Vec<Span>), BuildError> {
-        let mut chars = Vec::new();
-        let mut spans = Vec::with_capacity(words.len());
-        for (index, word) in words.iter().enumerate() {
-            let start = chars.len();
-            chars.extend(word.as_ref().chars().map(|c| self.fold(c)));
-            if chars.len() == start {
-                return Err(BuildError::EmptyWord { index });
+    /// The words as they are read.
+    fn read<W: AsRef<str>>(&mut self, lists: &[List<'_, W>]) -> Result<(Arena, Vec<Span>), BuildError> {
+        let mut arena = Arena::new();
+        let mut spans = Vec::with_capacity(lists.iter().map(|list| list.words.len()).sum());
+        for (list, List { words, whole_words }) in lists.iter().enumerate() {
+            for (word, text) in words.iter().enumerate() {
+                let start = arena.len();
+                if !self.read_word(text.as_ref(), *whole_words, &mut arena) {
+                    let max = self.reading.options.zero_width_max;
+                    return Err(BuildError::ZeroWidth { list, word, max });
+                }
+                if arena.len() == start {
+                    return Err(BuildError::EmptyWord { list, word });
+                }
+                // Every table is at most twice as long as the arena, so this one check covers all casts.
+                if arena.len() >= Emit::MAX as usize / 2 {
+                    return Err(BuildError::TooLarge);
+                }
+                let symbols = &arena[start..];
+                let key = |place| symbols.get(place).map_or(0, |symbol| u64::from(*symbol));
+                spans.push(Span {
+                    key: key(0) << 42 | key(1) << 21 | key(2),
+                    start: start as u32,
+                    symbols: symbols.len() as u32,
+                    index: spans.len() as u32,
+                });
             }
-            // Every table is at most as long as the arena, so this one check covers all casts.
-            if chars.len() >= Emit::MAX as usize {
-                return Err(BuildError::TooLarge);
-            }
-            let (start, end) = (start as u32, chars.len() as u32);
-            let key = |place| chars.get(start as usize + place).map_or(0, |c| u64::from(*c as u32));
-            let key = key(0) << 42 | key(1) << 21 | key(2);
-            spans.push(Span { key, start, chars: end - start, index: index as u32 });
+            self.lists.push(spans.len() as u32);
         }
-        if spans.is_empty() {
-            return Err(BuildError::NoWords);
-        }
-        let text = |span: &Span| &chars[span.start as usize..][..span.chars as usize];
-        spans.sort_unstable_by(|a, b| {
-            a.key.cmp(&b.key).then_with(|| text(a).cmp(text(b))).then(a.index.cmp(&b.index))
-        });
-        spans.dedup_by(|later, first| text(later) == text(first));
-        Ok((chars, spans))
+        if spans.is_empty() { Err(BuildError::NoWords) } else { Ok((arena, spans)) }
     }
 
-    /// Lays out the trie, breadth first, and settles each node as it is made: all that `settle` looks at is
-    /// nearer to the root, so it is complete.
-    fn grow(&mut self, chars: &[char], spans: &[Span]) {
-        // Each word has a node for each character that it does not share with the word before it.
-        let text = |span: &Span| &chars[span.start as usize..][..span.chars as usize];
-        let shared =
-            |pair: &[Span]| text(&pair[0]).iter().zip(text(&pair[1])).take_while(|(a, b)| a == b).count();
-        let all: usize = spans.iter().map(|span| span.chars as usize).sum();
-        // The root, and the end behind the last node. Growing step by step would touch twice the memory, and
-        // in a plugin a first touch costs more than a node.
-        let size = all - spans.windows(2).map(shared).sum::<usize>() + 2;
-        self.nodes.reserve_exact(size);
-        self.labels.reserve_exact(size);
-        // The words below each node: neighbours, because they are sorted; the node's own word comes first.
-        let mut below = Vec::with_capacity(size);
-        below.push((0, spans.len() as u32));
-        self.nodes.push(Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
-        self.labels.push('\0');
-        let mut parent = 0;
-        while parent < self.nodes.len() {
-            let (low, high) = below[parent];
-            let (mut low, high) = (low as usize, high as usize);
-            let depth = self.nodes[parent].depth;
-            self.nodes[parent].first = self.nodes.len() as u32;
-            if spans[low].chars == depth {
-                low += 1;
+    /// Appends a word's symbols. Refuses more zero-width characters between letters than are looked through.
+    fn read_word(&self, word: &str, whole: bool, arena: &mut Arena) -> bool {
+        let reading = &self.reading;
+        let start = arena.len();
+        let mut before = Before::default();
+        let mut skipped = 0;
+        for c in word.chars() {
+            let Some(letter) = reading.letter(c) else {
+                skipped += 1;
+                continue;
+            };
+            if skipped > usize::from(reading.options.zero_width_max) && arena.len() > start {
+                return false;
             }
-            while low < high {
-                let label = chars[(spans[low].start + depth) as usize];
-                let same = |span: &Span| chars[(span.start + depth) as usize] == label;
-                let end = low + spans[low..high].iter().take_while(|span| same(span)).count();
-                let word = (spans[low].chars == depth + 1).then_some(low as u32);
-                let node = self.settle(parent as u32, label, word);
-                self.nodes.push(node);
-                self.labels.push(label);
-                below.push((low as u32, end as u32));
-                low = end;
+            skipped = 0;
+            if reading.has_marks() {
+                let read = before.read(reading, c, letter);
+                arena.extend(read.before.into_iter().chain([read.letter]).chain(read.behind));
+            } else {
+                arena.push(letter as Symbol);
             }
-            if parent == 0 {
-                let edges: Vec<_> = self.labels.iter().copied().zip(0..).skip(1).collect();
-                self.root = RootEdges::new(&edges, self.case_sensitive);
-            }
-            parent += 1;
         }
-        let first = self.nodes.len() as u32;
-        self.nodes.push(Node { first, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
+        // Where a word is found within longer ones, it is open what follows it; a kana must be complete.
+        arena.extend(before.end().filter(|mark| whole || *mark != END));
+        true
     }
+}
 
-    /// The new child of `parent`: what becomes certain when its text is settled, and where to go on.
-    fn settle(&mut self, parent: u32, label: char, word: Option<u32>) -> Node {
-        let Node { next: from, emit: before, depth: end, .. } = self.node(parent);
-        let mut node = Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: end + 1 };
-        if let Some(word) = word {
-            // The longest match at this place: it covers the text, nothing remains behind it.
-            node.emit = Emit::word(word);
-            return node;
+/// Whether a word has a letter that half-width text may write as two characters, or the second of these.
+fn has_parts<W: AsRef<str>>(word: &W) -> bool {
+    word.as_ref().chars().any(|c| match c {
+        '\u{3099}'..='ヿ' | 'ｦ'..='ﾟ' => {
+            let letter = width_fold(c);
+            matches!(letter, '\u{3099}' | '\u{309a}') || parts(letter).is_some()
         }
-        if parent == ROOT {
-            return node;
-        }
-        // What the parent would go on from reads the label, as the scanner would.
-        let mut stop = from;
-        node.next = loop {
-            if let Some(child) = self.child(stop, label) {
-                break child;
-            }
-            if stop == ROOT {
-                break ROOT;
-            }
-            stop = self.node(stop).next;
-        };
-        let stop = self.node(stop).depth;
-        let first = self.emitting(from);
-        node.emit = if self.node(first).depth > stop {
-            self.joins.push(Join { before, from: first, stop, end });
-            Emit::join(self.joins.len() as u32 - 1)
-        } else if before.is_none() {
-            Emit::none(self.emitting(node.next))
-        } else {
-            before
-        };
-        node
-    }
+        _ => false,
+    })
 }

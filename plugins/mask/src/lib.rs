@@ -1,12 +1,17 @@
-//! Exact search for a word list in text that arrives in pieces.
+//! Exact search for word lists in text that arrives in pieces.
 //!
 //! For every way of cutting a text into pieces, the matches that a [`Scanner`] reports are those of the whole
 //! text: **leftmost-longest**, not overlapping. That is: of all words that occur, the one that begins first
-//! counts; of those that begin there, the longest; and the search goes on after its end.
+//! counts; of those that begin there, the longest; of equal ones, that of the first list; and the search goes
+//! on after its end. A word that is to be found whole ([`List::whole_words`]) occurs only where it is.
 //!
 //! After each piece the scanner says from where on text must be kept back. The answer is the smallest that is
-//! right: the earliest place where a match may still begin (or grow). A byte that no continuation can make
-//! part of a match is free at once, and a match is reported with the piece that decides it.
+//! right: the earliest place where a match may still begin, grow, or turn out not to be whole. A byte that no
+//! continuation can make part of a match is free at once, and a match is reported with the piece that decides
+//! it.
+//!
+//! What is equal is for finding only; a match is a span of the text as it came. [`Options`] has the choices:
+//! case, width, and characters without a width, which are looked through.
 //!
 //! # Algorithm
 //!
@@ -18,11 +23,19 @@
 //! character to what is kept, `next` takes at least one away: the time is linear in text and matches, however
 //! the words repeat within one another, with no second look at the text.
 //!
+//! Whole words change none of this, because where a run of word characters ends is read like a character
+//! (`letters` has these marks), and a second root, for places inside of such a run, leads to the words that
+//! may begin there. Both are there only if a list asks for them. A character that is looked through leaves
+//! the search at its node, and counts to the letter before it; one too many ends the search there, as the end
+//! of the text does.
+//!
 //! # Limits
 //!
-//! A scanner keeps one byte per character that is kept back, so at most the length of the longest word, and
-//! never text. A matcher takes about 20 bytes per trie node. Lanes are shorter than 4 GiB. Case folding is
-//! Unicode's *simple* folding, one character to one: `ẞ` equals `ß`, but not `ss`.
+//! What is kept back is at most the longest word, with [`Options::zero_width_max`] characters behind each
+//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes about 20 bytes per
+//! trie node. Lanes are shorter than 4 GiB. Case folding is Unicode's *simple* folding, one character to one:
+//! `ẞ` equals `ß`, but not `ss`. Half-width kana with a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is
+//! composed.
 //!
 //! # Examples
 //!
@@ -46,7 +59,9 @@
 //! ```
 
 mod build;
+mod class;
 mod fold;
+mod letters;
 mod matcher;
 mod scanner;
 
@@ -54,8 +69,9 @@ mod scanner;
 mod tests;
 
 pub use build::BuildError;
-pub use fold::simple_fold;
-pub use matcher::{Matcher, Options};
+pub use class::ZERO_WIDTH;
+pub use fold::{simple_fold, width_fold};
+pub use matcher::{List, Matcher, Options};
 pub use scanner::{Match, Scanner};
 
 /// What takes the place of a match.
@@ -65,13 +81,13 @@ pub use scanner::{Match, Scanner};
 /// ```
 /// use rust_proxy_mask::{Mask, Match};
 ///
-/// let found = Match { start: 0, end: 6, word: 0, chars: 2 };
+/// let found = Match { start: 0, end: 6, list: 0, word: 0, chars: 2 };
 /// assert_eq!(Mask::PerCharacter('*').text(&found), "**");
 /// assert_eq!(Mask::Fixed("[removed]".to_owned()).text(&found), "[removed]");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mask {
-    /// This character, once for each character of the match.
+    /// This character, once for each character of the word.
     PerCharacter(char),
     /// This text, once for the whole match.
     Fixed(String),

@@ -4,7 +4,7 @@
     reason = "node, word and join numbers are the builder's and lie within their tables"
 )]
 
-use crate::fold::simple_fold;
+use crate::letters::{Reading, Symbol};
 
 pub(crate) const ROOT: u32 = 0;
 
@@ -15,31 +15,80 @@ pub(crate) const ROOT: u32 = 0;
 /// ```
 /// use rust_proxy_mask::{Matcher, Options};
 ///
-/// let exact = Matcher::new(&["Word"], Options { case_sensitive: true })?;
-/// let mut count = 0;
-/// exact.find("word Word", |_| count += 1);
-/// assert_eq!(count, 1);
-/// # Ok::<(), rust_proxy_mask::BuildError>(())
+/// let count = |options, text| {
+///     let mut count = 0;
+///     Matcher::new(&["Word"], options).unwrap().find(text, |_| count += 1);
+///     count
+/// };
+/// let text = "word Word Ｗord W\u{200b}ord";
+/// assert_eq!(count(Options::default(), text), 4);
+/// assert_eq!(count(Options { case_sensitive: true, ..Options::default() }, text), 3);
+/// assert_eq!(count(Options { width_sensitive: true, ..Options::default() }, text), 3);
+/// assert_eq!(count(Options { zero_width_max: 0, ..Options::default() }, text), 3);
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Compare characters as they are, instead of folding their case first. Off by default.
     pub case_sensitive: bool,
+    /// Tell full-width and half-width forms from the ordinary ones. Off by default.
+    pub width_sensitive: bool,
+    /// How many characters of [`ZERO_WIDTH`](crate::ZERO_WIDTH) in a row are looked through: they count as not
+    /// there. With 0 they are characters like others.
+    ///
+    /// By default 4: emoji need two (a variation selector and a joiner), text that hides words mostly has
+    /// one, and what the reader waits for stays short.
+    pub zero_width_max: u8,
 }
 
-/// A word list, ready for searching. Shared by any number of [`Scanner`](crate::Scanner)s.
+impl Default for Options {
+    fn default() -> Self {
+        Self { case_sensitive: false, width_sensitive: false, zero_width_max: 4 }
+    }
+}
+
+/// Words, some of which are searched for differently.
+///
+/// # Examples
+///
+/// ```
+/// use rust_proxy_mask::{List, Matcher, Options};
+///
+/// let lists = [List { words: &["art"], whole_words: true }, List { words: &["key"], whole_words: false }];
+/// let matcher = Matcher::of_lists(&lists, Options::default())?;
+/// let mut found = Vec::new();
+/// matcher.find("party monkey, art", |m| found.push((m.list, m.word, m.start)));
+/// assert_eq!(found, [(1, 0, 9), (0, 0, 14)]);
+/// # Ok::<(), rust_proxy_mask::BuildError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct List<'a, W> {
+    /// The words.
+    pub words: &'a [W],
+    /// Find no word inside of a longer one: at neither of its edges may two word characters stand side by side.
+    ///
+    /// Word characters are letters, numbers, combining marks and `_`, except those of scripts without spaces
+    /// between words (Han, kana, Thai, …). So `art` is not in `party`, but `密码` is in `改密码` and in `a密码b`.
+    pub whole_words: bool,
+}
+
+/// Word lists, ready for searching. Shared by any number of [`Scanner`](crate::Scanner)s.
 ///
 /// Built by [`Matcher::new`]; the module documentation has the algorithm.
 pub struct Matcher {
-    pub(crate) case_sensitive: bool,
+    pub(crate) reading: Reading,
     /// Breadth-first, so that the children of a node are neighbours; one more than there are nodes, so that
     /// the children of each end where those of the one after it begin.
     pub(crate) nodes: Vec<Node>,
-    /// The character that leads to each node; sorted among siblings.
-    pub(crate) labels: Vec<char>,
+    /// The symbol that leads to each node; sorted among siblings.
+    pub(crate) labels: Vec<Symbol>,
     pub(crate) words: Vec<Word>,
     pub(crate) joins: Vec<Join>,
+    /// Where a word begins.
     pub(crate) root: RootEdges,
+    /// Where a word begins between two word characters: without those that are to be found whole.
+    pub(crate) inside: RootEdges,
+    /// The number of words up to the end of each list.
+    pub(crate) lists: Vec<u32>,
 }
 
 /// One distinct beginning of a word.
@@ -51,15 +100,17 @@ pub(crate) struct Node {
     pub(crate) next: u32,
     /// The matches that are certain by then.
     pub(crate) emit: Emit,
-    /// Characters from the root.
+    /// Symbols from the root.
     pub(crate) depth: u32,
 }
 
-/// A word: its place in the caller's list, and its length in characters.
+/// A word: its place among those of all lists, and its length.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Word {
     pub(crate) index: u32,
-    pub(crate) chars: u32,
+    pub(crate) symbols: u32,
+    /// The symbols without marks.
+    pub(crate) letters: u32,
 }
 
 /// A list of matches in four bytes: the kind in the upper two bits.
@@ -124,24 +175,27 @@ pub(crate) struct RootEdges {
     /// By byte, upper case too where case is folded; `ROOT` where there is no edge.
     ascii: [u32; 128],
     /// Open addressing, at most half full; `ROOT` marks a free place.
-    wide: Vec<(char, u32)>,
+    wide: Vec<(Symbol, u32)>,
     shift: u32,
 }
 
 impl RootEdges {
-    pub(crate) fn new(edges: &[(char, u32)], case_sensitive: bool) -> Self {
+    pub(crate) fn new(edges: &[(Symbol, u32)], case_sensitive: bool) -> Self {
         let mut ascii = [ROOT; 128];
         let size = (edges.len() * 2).next_power_of_two().max(2);
-        let mut root = Self { ascii, wide: vec![('\0', ROOT); size], shift: 32 - size.trailing_zeros() };
+        let mut root = Self { ascii, wide: vec![(0, ROOT); size], shift: 32 - size.trailing_zeros() };
         for &(c, node) in edges {
-            if c.is_ascii() {
-                ascii[c as usize] = node;
-                if !case_sensitive {
-                    ascii[c.to_ascii_uppercase() as usize] = node;
+            match u8::try_from(c) {
+                Ok(byte) if byte.is_ascii() => {
+                    ascii[usize::from(byte)] = node;
+                    if !case_sensitive {
+                        ascii[usize::from(byte.to_ascii_uppercase())] = node;
+                    }
                 }
-            } else {
-                let place = root.place(c);
-                root.wide[place] = (c, node);
+                _ => {
+                    let place = root.place(c);
+                    root.wide[place] = (c, node);
+                }
             }
         }
         root.ascii = ascii;
@@ -149,16 +203,16 @@ impl RootEdges {
     }
 
     /// Where `c` is, or the free place where it would be.
-    fn place(&self, c: char) -> usize {
+    fn place(&self, c: Symbol) -> usize {
         // Fibonacci hashing: the upper bits of the product are the well mixed ones.
-        let mut place = ((c as u32).wrapping_mul(0x9e37_79b9) >> self.shift) as usize;
+        let mut place = (c.wrapping_mul(0x9e37_79b9) >> self.shift) as usize;
         while self.wide[place].1 != ROOT && self.wide[place].0 != c {
             place = (place + 1) & (self.wide.len() - 1);
         }
         place
     }
 
-    fn child(&self, c: char) -> u32 {
+    fn child(&self, c: Symbol) -> u32 {
         match self.ascii.get(c as usize) {
             Some(node) => *node,
             None => self.wide[self.place(c)].1,
@@ -185,11 +239,6 @@ impl Matcher {
     }
 
     #[inline]
-    pub(crate) fn fold(&self, c: char) -> char {
-        if self.case_sensitive { c } else { simple_fold(c) }
-    }
-
-    #[inline]
     pub(crate) fn node(&self, node: u32) -> Node {
         self.nodes[node as usize]
     }
@@ -207,11 +256,18 @@ impl Matcher {
         self.nodes[node as usize].first == self.nodes[node as usize + 1].first
     }
 
-    /// The child of `node` by a folded character.
+    /// The list and the place in it of a word by its place among those of all lists.
+    pub(crate) fn place(&self, index: u32) -> (u32, u32) {
+        let list = self.lists.partition_point(|end| *end <= index);
+        let before = list.checked_sub(1).map_or(0, |before| self.lists[before]);
+        (list as u32, index - before)
+    }
+
+    /// The child of `node` by a symbol; `inside` if that is a letter between two word characters.
     #[inline]
-    pub(crate) fn child(&self, node: u32, c: char) -> Option<u32> {
+    pub(crate) fn child(&self, node: u32, c: Symbol, inside: bool) -> Option<u32> {
         if node == ROOT {
-            let child = self.root.child(c);
+            let child = if inside { &self.inside } else { &self.root }.child(c);
             return (child != ROOT).then_some(child);
         }
         let first = self.nodes[node as usize].first;
@@ -244,7 +300,7 @@ impl std::fmt::Debug for Matcher {
     /// Sizes only: the words themselves do not belong into a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Matcher")
-            .field("case_sensitive", &self.case_sensitive)
+            .field("options", &self.reading.options)
             .field("words", &self.words.len())
             .field("nodes", &self.labels.len())
             .finish_non_exhaustive()

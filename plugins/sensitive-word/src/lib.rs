@@ -11,7 +11,7 @@ mod tests;
 
 use std::rc::Rc;
 
-use rust_proxy_mask::{Mask, Matcher};
+use rust_proxy_mask::{Mask, Match, Matcher};
 use rust_proxy_sdk::{
     Context, Decision, Description, Item, Plugin, Processor, ResponseModifier, parse_config,
 };
@@ -27,7 +27,17 @@ pub struct SensitiveWord {
 /// A configuration that was found to make sense.
 #[derive(Debug)]
 struct Rules {
-    matcher: Matcher,
+    /// The lists that act, searched as one.
+    matcher: Option<Matcher>,
+    /// What each of them does.
+    lists: Vec<Rule>,
+    /// The lists that only report, each searched by itself.
+    watches: Vec<Watch>,
+}
+
+/// What a list does.
+#[derive(Debug)]
+struct Rule {
     action: Action,
     /// What findings are called.
     rule: String,
@@ -40,8 +50,19 @@ enum Action {
     Mask(Mask),
     /// It ends the exchange.
     Block,
-    /// It is reported, no more.
-    Monitor,
+}
+
+/// A list whose words are reported, no more.
+#[derive(Debug)]
+struct Watch {
+    matcher: Matcher,
+    rule: String,
+}
+
+impl Rules {
+    fn list(&self, found: &Match) -> Option<&Rule> {
+        self.lists.get(found.list as usize)
+    }
 }
 
 impl Plugin for SensitiveWord {
@@ -58,17 +79,27 @@ impl Plugin for SensitiveWord {
 
 impl Processor for SensitiveWord {
     fn process(&mut self, _: &Context, items: &[Item]) -> Result<Decision, String> {
-        let Rules { matcher, action, rule } = &*self.rules;
+        let rules = &*self.rules;
         let mut decision = Decision::unchanged();
+        let mut blocked = false;
         for (item, text) in items.iter().filter_map(|item| Some((item.id, item.text()?))) {
+            for watch in &rules.watches {
+                let report = |found: Match| _ = decision.report(item, found.start..found.end, &*watch.rule);
+                watch.matcher.find(text, report);
+            }
+            let Some(matcher) = &rules.matcher else { continue };
             let mut masked = String::new();
             let mut from = 0;
             matcher.find(text, |found| {
+                let Some(Rule { action, rule }) = rules.list(&found) else { return };
                 decision.report(item, found.start..found.end, rule);
-                if let Action::Mask(mask) = action {
-                    masked.push_str(&text[from..found.start as usize]);
-                    masked.push_str(&mask.text(&found));
-                    from = found.end as usize;
+                match action {
+                    Action::Mask(mask) => {
+                        masked.push_str(&text[from..found.start as usize]);
+                        masked.push_str(&mask.text(&found));
+                        from = found.end as usize;
+                    }
+                    Action::Block => blocked = true,
                 }
             });
             if from > 0 {
@@ -76,7 +107,7 @@ impl Processor for SensitiveWord {
                 decision.set_text(item, masked);
             }
         }
-        if *action == Action::Block && !decision.findings.is_empty() {
+        if blocked {
             decision.reject(400, "The request contains a word that is not allowed here. Rephrase it.");
         }
         Ok(decision)

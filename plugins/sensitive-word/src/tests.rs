@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rust_proxy_sdk::testing::{Host, context, cuts};
 use rust_proxy_sdk::types::{ToolArgument, ToolCall, ToolResult};
-use rust_proxy_sdk::{Body, Change, Channel, Finding, Item, Plugin, Processor, ResponseModifier, Stop};
+use rust_proxy_sdk::{
+    Batch, Body, Change, Channel, Finding, Item, Lane, Piece, Plugin, Processor, ResponseModifier, Session,
+    Stop,
+};
 
 use crate::SensitiveWord;
 
@@ -135,10 +138,114 @@ fn a_text_of_words_is_read_by_line() {
     assert_eq!(host.left(0), "****, ***, *********, #three");
 }
 
+const LISTS: &str = r#"{"lists": [
+    {"words": ["secret", "art"], "whole_words": true, "rule": "whole"},
+    {"words": ["密码", "secret plan"], "action": "replace", "replacement": "[-]"},
+    {"words": ["plan", "planet"], "action": "monitor", "rule": "seen"},
+    {"words": ["secret plan b"], "action": "block", "rule": "stop"},
+    {"words": ["lane"], "action": "monitor", "rule": "seen too"}
+]}"#;
+
+#[test]
+fn lists_act_each_in_its_way_and_hide_no_word_of_one_another() {
+    let text = "Ａrt, party: se\u{200b}cret plans of 密码 planets in art";
+    for cut in cuts(text) {
+        let mut host = host(LISTS);
+        for piece in &cut {
+            host.push(&[(0, piece)], &[]);
+        }
+        host.push(&[], &[0]);
+        assert_eq!(host.left(0), "***, party: [-]s of [-] planets in ***", "{cut:?}");
+        let mut found: Vec<_> = host.findings.iter().map(|found| (&*found.rule, found.start)).collect();
+        found.sort_unstable();
+        let whole = [("whole", 0), ("whole", 51)];
+        let seen = [("seen", 24), ("seen", 40), ("seen too", 41)];
+        assert_eq!(found, [&seen[..], &[("sensitive-word", 14), ("sensitive-word", 33)], &whole].concat());
+    }
+}
+
+#[test]
+fn a_list_that_blocks_beside_others_stops_at_its_first_word() {
+    for cut in cuts("art 密码 secret plan b, 密码") {
+        let mut host = host(LISTS);
+        for (index, piece) in cut.iter().enumerate() {
+            let closed: &[u32] = if index + 1 == cut.len() { &[0] } else { &[] };
+            if host.stop.is_none() {
+                host.push(&[(0, piece)], closed);
+            }
+        }
+        assert_eq!(host.left(0), "*** [-] ", "{cut:?}");
+        assert!(matches!(&host.stop, Some(Stop::Block(reason)) if reason.starts_with("stop: ")));
+        let rules = host.findings.iter().map(|found| &*found.rule).filter(|rule| !rule.starts_with("seen"));
+        assert_eq!(rules.collect::<Vec<_>>(), ["whole", "sensitive-word", "stop"], "{cut:?}");
+    }
+    let mut item = items().remove(0);
+    item.body = Body::Text("art 密码 secret plan b".to_owned());
+    let decision = plugin(LISTS).process(&context(), &[item]).unwrap();
+    assert!(matches!(decision.stop, Some(Stop::Reject(_))));
+    assert_eq!(decision.findings.len(), 4);
+}
+
+#[test]
+fn a_list_that_monitors_holds_nothing_beside_one_that_masks() {
+    let mut host = host(LISTS);
+    for (piece, left) in
+        [("a pla", "a pla"), ("n s", "a plan "), ("ecre", "a plan "), ("ts", "a plan secret")]
+    {
+        host.push(&[(0, piece)], &[]);
+        assert_eq!(host.left(0), left);
+    }
+}
+
+/// An answer of 2,000 characters, one at a time, against 1,000 words: prints what was held, and for how long.
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures are to be shown: run it with --nocapture")]
+fn a_thousand_words_hold_no_character_that_is_safe() {
+    // Words of 3 to 8 letters that share their beginnings, and an answer that is full of such beginnings.
+    let letter = |n: u32| ['a', 'e', 'n', 'r', 's', 't', '密', '码'][n as usize % 8];
+    let mixed = |n: u32| n.wrapping_mul(2_654_435_761).rotate_left(13);
+    let word = |n: u32| (0..3 + n % 6).map(|place| letter(mixed(n * 8 + place))).collect::<String>();
+    let words: Vec<String> = (0..1_000).map(word).collect();
+    let some =
+        (0..).map(|n| words[mixed(n) as usize % 1_000].chars().take(2 + n as usize % 5).chain([' ', '.']));
+    let text: String = some.flatten().take(2_000).collect();
+    let prefixes: std::collections::HashSet<&str> =
+        words.iter().flat_map(|word| word.char_indices().map(|(at, _)| &word[..at])).collect();
+
+    let mut session = plugin(&format!(r#"{{"words": {words:?}}}"#)).open(&context()).unwrap();
+    let lane = Lane { id: 0, choice: 0, part: 0, channel: Channel::Text, name: None, pointer: None };
+    let mut opened = vec![lane];
+    let (mut peak, mut late, mut edits, mut released) = (0, 0, 0, 0);
+    for (at, c) in text.char_indices() {
+        let piece = Piece { lane: 0, offset: at as u32, text: c.to_string() };
+        let batch = Batch { opened: std::mem::take(&mut opened), pieces: vec![piece], closed: vec![] };
+        let outcome = session.push(&batch).unwrap();
+        let end = at + c.len_utf8();
+        let kept = outcome.holds.first().map_or(end, |hold| hold.start as usize);
+        edits += outcome.edits.len();
+        released = outcome.edits.last().map_or(released, |edit| edit.end as usize);
+        // What may still become a word: the longest end of the text, behind the last match, that begins one.
+        let open =
+            (released..=end).find(|from| text.get(*from..end).is_some_and(|end| prefixes.contains(end)));
+        late += text[kept..open.unwrap_or(end)].chars().count();
+        peak = peak.max(end - kept);
+        assert!(kept <= open.unwrap_or(end), "a byte of a word left");
+    }
+    let longest = words.iter().map(String::len).max().unwrap();
+    println!(
+        "{} words over {} characters, one at a time: {edits} masked; held at most {peak} bytes, longest word {longest} \
+         bytes; safe characters that waited: {late}",
+        words.len(),
+        text.chars().count(),
+    );
+    assert!(edits > 50 && peak <= longest);
+    assert_eq!(late, 0);
+}
+
 #[test]
 fn a_configuration_that_makes_no_sense_names_the_key() {
     for (config, start) in [
-        (r#"{}"#, "missing field `words`"),
+        (r#"{}"#, "`words` is missing: write a list of words, or several as `lists`"),
         (r#"{"words": 3}"#, "`words`: invalid type: integer `3`, expected an array of words, or a text"),
         (r#"{"words": ["a", 3]}"#, "`words[1]`: invalid type: integer `3`, expected a string"),
         (r#"{"words": []}"#, "`words` has no word"),
@@ -151,14 +258,81 @@ fn a_configuration_that_makes_no_sense_names_the_key() {
         (r#"{"words": ["a"], "action": "replace"}"#, "`replacement` is missing"),
         (r#"{"words": ["a"], "mask": ""}"#, "`mask` is empty"),
         (r#"{"words": ["a"], "rule": ""}"#, "`rule` is empty"),
+        (
+            r#"{"words": ["a"], "zero_width_max": 256}"#,
+            "`zero_width_max` is 256: write a number from 0 to 255",
+        ),
+        (r#"{"words": ["a", "\u200b"]}"#, "`words[1]` has only zero-width characters: remove it"),
+        (r#"{"words": ["a\u00ad\u00adb"], "zero_width_max": 1}"#, "`words[0]` has more than 1 zero-width"),
+        (r#"{"lists": []}"#, "`lists` is empty"),
+        (r#"{"words": ["a"], "lists": [{"words": "b"}]}"#, "`words` stands beside `lists`: move it"),
+        (r#"{"whole_words": true, "lists": [{"words": "b"}]}"#, "`whole_words` stands beside `lists`"),
+        (r#"{"lists": [{"words": "b"}, {}]}"#, "`lists[1]`: missing field `words`"),
+        (r#"{"lists": [{"words": "b"}, {"words": []}]}"#, "`lists[1].words` has no word"),
+        (
+            r#"{"lists": [{"words": "b", "case_sensitive": true}]}"#,
+            "`lists[0].case_sensitive`: unknown field",
+        ),
+        (r#"{"lists": [{"words": "b", "action": "block", "mask": "x"}]}"#, "`lists[0].mask` fits"),
+        (
+            r#"{"lists": [{"words": "a", "action": "block"}, {"words": "\u200b", "action": "monitor"}]}"#,
+            "`lists[1].words[0]` has only zero-width characters",
+        ),
+        (
+            r#"{"lists": [{"words": "a", "action": "monitor"}, {"words": ["b", "\u200b"]}]}"#,
+            "`lists[1].words[1]` has only zero-width characters",
+        ),
     ] {
         let error = SensitiveWord::configure(config).unwrap_err();
         assert!(error.starts_with(start), "{config}: {error}");
     }
 }
 
+fn list() -> impl Strategy<Value = String> {
+    let words = prop::collection::vec("[abＡ密_]{1,4}", 1..4);
+    let action = prop::sample::select(vec![
+        r##""mask": "#""##,
+        r#""mask": "<>""#,
+        r#""action": "replace", "replacement": """#,
+        r#""action": "monitor""#,
+    ]);
+    let list = (words, action, any::<bool>());
+    list.prop_map(|(words, action, whole)| {
+        format!(r#"{{"words": {words:?}, {action}, "whole_words": {whole}}}"#)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_request_and_every_cut_of_an_answer_are_masked_alike(
+        lists in prop::collection::vec(list(), 1..4),
+        text in "[abＡ密_ \u{200b}]{0,10}",
+    ) {
+        let config = format!(r#"{{"lists": [{}]}}"#, lists.join(","));
+        let mut item = items().remove(0);
+        item.body = Body::Text(text.clone());
+        let decision = plugin(&config).process(&context(), &[item]).unwrap();
+        let masked = match decision.changes.first() {
+            Some(Change::SetText(change)) => &change.text,
+            _ => &text,
+        };
+        let sorted = |findings: &[Finding]| {
+            let mut spans: Vec<_> = findings.iter().map(|found| (found.start, found.end)).collect();
+            spans.sort_unstable();
+            spans
+        };
+        for cut in cuts(&text) {
+            let mut host = host(&config);
+            for piece in cut {
+                host.push(&[(0, piece)], &[]);
+            }
+            host.push(&[(0, "")], &[0]);
+            prop_assert_eq!(host.left(0), masked);
+            prop_assert_eq!(sorted(&host.findings), sorted(&decision.findings));
+        }
+    }
 
     #[test]
     fn interleaved_lanes_leave_as_they_would_alone(
