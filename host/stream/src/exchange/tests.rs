@@ -1,5 +1,6 @@
 use super::*;
 
+mod accounts;
 mod client;
 mod contract;
 mod endings;
