@@ -37,6 +37,7 @@ fn settings(config_json: &str, limits: Limits) -> Settings {
         on_error: OnError::FailClosed,
         ready: 0,
         fetch: None,
+        total: Default::default(),
     }
 }
 
