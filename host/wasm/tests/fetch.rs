@@ -178,6 +178,9 @@ async fn a_request_and_its_answer_pass_as_values() {
             "GET http://a.example/redirect",
         ]
     );
+    // "hello" twice, and "hi".
+    let usage = link.usage().unwrap();
+    assert_eq!((usage.fetches, usage.fetched), (3, 12));
 }
 
 #[tokio::test]
