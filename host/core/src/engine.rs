@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
+use rust_proxy_stream::account::{Account, Total};
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
 use rust_proxy_upstream::EgressError;
 use rust_proxy_wasm::{Component, Imports, LoadError};
-use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, Notice};
-use crate::deadline::limited;
+use crate::deadline::Kept;
 use crate::slots::Slots;
 
 mod providers;
@@ -30,6 +30,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     routes: BTreeMap<String, Route>,
     plugins: Vec<PluginInfo>,
+    totals: BTreeMap<String, Arc<Total>>,
     notices: Vec<Notice>,
     slots: Slots,
     exchange_max: Duration,
@@ -87,7 +88,9 @@ impl Engine {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let mut problems = Vec::new();
         let runtime = sandbox::sandbox(config, &mut problems);
-        let components = sandbox::load_plugins(config, runtime.as_ref(), &mut problems).await;
+        let totals: BTreeMap<String, Arc<Total>> =
+            config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
+        let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
         sandbox::check_roles(config, &components, &mut problems);
         let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
             .pipelines
@@ -115,6 +118,7 @@ impl Engine {
         Ok(Self(Arc::new(Inner {
             routes,
             plugins: components.iter().map(info).collect(),
+            totals,
             notices: sandbox::notices(config, &components),
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
@@ -131,6 +135,11 @@ impl Engine {
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> &[PluginInfo] {
         &self.0.plugins
+    }
+
+    /// What each plugin did in all exchanges that have ended, by name.
+    pub fn accounts(&self) -> BTreeMap<String, Account> {
+        self.0.totals.iter().map(|(name, total)| (name.clone(), total.snapshot())).collect()
     }
 
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
@@ -157,6 +166,9 @@ impl Engine {
 
     /// Runs one exchange.
     ///
+    /// It has its slot of `streams_max` until its stream has ended or its whole body is dropped. At its deadline
+    /// everything of it is freed, whether somebody polls it or not.
+    ///
     /// # Errors
     /// [`ExchangeError`] where the answer has not begun; afterwards the end of the stream says what went
     /// wrong.
@@ -164,16 +176,12 @@ impl Engine {
     /// # Cancellation
     /// Dropping the call, or the stream that it returned, ends the exchange and frees everything of it.
     pub async fn exchange(&self, incoming: Incoming) -> Result<Reply, ExchangeError> {
-        let deadline = Instant::now() + self.0.exchange_max;
-        let exchange = async {
-            let slot = self.0.slots.take().await.ok_or(ExchangeError::Overloaded)?;
-            let reply = exchange::run(&*self.0, incoming).await?;
-            Ok(match reply {
-                Reply::Whole(body) => Reply::Whole(body),
-                Reply::Stream(stream) => Reply::Stream(limited(stream, slot, deadline)),
-            })
+        let inner = Arc::clone(&self.0);
+        let exchange = async move {
+            let slot = inner.slots.take().await.ok_or(ExchangeError::Overloaded)?;
+            Ok((exchange::run(&*inner, incoming).await?, slot))
         };
-        timeout_at(deadline, exchange).await.unwrap_or(Err(ExchangeError::Deadline))
+        Kept::begin(exchange, self.0.exchange_max).reply().await
     }
 }
 

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::egress;
-use crate::ingress::{self, Guard, HEALTH, Refusal};
+use crate::ingress::{self, Bodies, Guard, HEALTH, Refusal};
 use crate::observe::{RequestId, observe};
 
 /// What the routes need of an engine; the tests have a scripted one.
@@ -75,13 +75,11 @@ impl Chat for Engine {
 struct App<C> {
     chat: C,
     heartbeat: Duration,
-    body_max: usize,
-    exchange_max: Duration,
+    bodies: Bodies,
 }
 
 /// Everything that is served on the address of the clients.
 pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
-    let &Server { heartbeat, body_max, exchange_max, .. } = server;
     Router::new()
         .route("/v1/chat/completions", post(completions::<C>))
         .route("/chat", post(message::<C>))
@@ -91,7 +89,7 @@ pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
         .fallback(async || ingress::refuse(Refusal::Route))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(server)), ingress::guard))
         .layer(middleware::from_fn(observe))
-        .with_state(App { chat, heartbeat, body_max, exchange_max })
+        .with_state(App { chat, heartbeat: server.heartbeat, bodies: Bodies::new(server) })
 }
 
 async fn completions<C: Chat>(
@@ -112,7 +110,7 @@ async fn message<C: Chat>(
 
 async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, request: Request) -> Response {
     let headers = listed(app.chat.headers(), request.headers());
-    let body = match ingress::json_body(request, app.body_max, app.exchange_max).await {
+    let body = match app.bodies.read(request).await {
         Ok(body) => body,
         Err(refusal) => return ingress::refuse(refusal),
     };

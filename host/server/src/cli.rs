@@ -23,8 +23,8 @@ mod summary;
 /// needs a restart.
 const CONFIGURATION_ERROR: u8 = 78;
 
-/// How long `dev-api` lets answers finish.
-const DEV_API_GRACE: Duration = Duration::from_secs(2);
+/// The bounds of `dev-api`, which serves its user's own tries.
+const DEV_API: serve::Limits = serve::Limits { connections_max: 1000, grace: Duration::from_secs(2) };
 
 /// A streaming gateway for LLMs with sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -163,8 +163,7 @@ async fn serve_dev_api(listen: SocketAddr, settings: Settings) -> Result<(), Fai
     let ready = format!(
         "demonstration model on http://{address}/v1, Dev API on http://{address}/chat; it logs what it is sent"
     );
-    until_signalled(&ready, |first| serve::serve(listener, dev_api::router(settings), DEV_API_GRACE, first))
-        .await
+    until_signalled(&ready, |first| serve::serve(listener, dev_api::router(settings), DEV_API, first)).await
 }
 
 /// Serves with the first signal as the request to stop; the second one stops at once.

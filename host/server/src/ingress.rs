@@ -8,25 +8,26 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rust_proxy_core::config::Server;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::respond::ApiError;
+
+mod body;
+
+pub(crate) use body::Bodies;
 
 /// The one path that needs no key: a probe has none.
 pub(crate) const HEALTH: &str = "/health";
@@ -49,6 +50,9 @@ pub(crate) enum Refusal {
     /// A body larger than the setting.
     #[error("the body is larger than {0} bytes: `server.body_max` is the limit")]
     TooLarge(usize),
+    /// A body for which there is no room beside the others.
+    #[error("the bodies of other requests fill `server.bodies_max`; try again in a second")]
+    Full,
     /// A body that did not arrive in time.
     #[error("the body did not arrive within `server.exchange_max`")]
     Slow,
@@ -216,32 +220,6 @@ fn preflight(asked: &HeaderMap) -> Response {
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
-}
-
-/// Reads a JSON body, at most `max` bytes and no longer than `within`.
-///
-/// # Errors
-/// A [`Refusal`]; before the first byte is read if the headers give the reason.
-pub(crate) async fn json_body(request: Request, max: usize, within: Duration) -> Result<Bytes, Refusal> {
-    let headers = request.headers();
-    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(Refusal::ContentType);
-    }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > max as u64) {
-        return Err(Refusal::TooLarge(max));
-    }
-    match tokio::time::timeout(within, Limited::new(request.into_body(), max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(max)),
-        Ok(Err(_)) => Err(Refusal::Broken),
-        Err(_) => Err(Refusal::Slow),
-    }
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 #[cfg(test)]

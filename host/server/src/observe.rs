@@ -108,6 +108,9 @@ impl Drop for Observed {
             None if failed => "error",
             None => "whole",
         };
+        // What the exchange says at its end belongs to the request too.
+        let inner = std::mem::take(&mut self.inner);
+        self.closing.span.in_scope(|| drop(inner));
     }
 }
 

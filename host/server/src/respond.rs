@@ -218,14 +218,17 @@ impl From<Refusal> for ApiError {
             Refusal::Key => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Refusal::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Refusal::Broken => (StatusCode::BAD_REQUEST, "body_broken"),
             Refusal::Route => (StatusCode::NOT_FOUND, "unknown_route"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         };
-        let error = Self::new(status, INVALID_REQUEST, code, refusal.to_string());
+        let kind = if status.is_server_error() { SERVER } else { INVALID_REQUEST };
+        let error = Self::new(status, kind, code, refusal.to_string());
         match refusal {
             Refusal::Key => error.header(WWW_AUTHENTICATE, "Bearer"),
+            Refusal::Full => error.header(RETRY_AFTER, "1"),
             _ => error,
         }
     }

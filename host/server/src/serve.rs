@@ -50,7 +50,16 @@ pub struct Gateway {
     listener: TcpListener,
     address: SocketAddr,
     app: Router,
-    grace: Duration,
+    limits: Limits,
+}
+
+/// Bounds of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Connections at once; past it no more are accepted until one ends.
+    pub(crate) connections_max: usize,
+    /// How long what is under way may go on after a request to stop.
+    pub(crate) grace: Duration,
 }
 
 /// Why a gateway could not be started.
@@ -92,7 +101,8 @@ impl Gateway {
         let refused = |error| GatewayError::Bind { listen, error };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address, app: app::router(server, chat), grace: server.shutdown })
+        let limits = Limits { connections_max: server.connections_max, grace: server.shutdown };
+        Ok(Self { listener, address, app: app::router(server, chat), limits })
     }
 
     /// The address that it listens on, with the actual port.
@@ -106,7 +116,7 @@ impl Gateway {
     /// # Cancellation
     /// Cuts everything at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) {
-        serve(self.listener, self.app, self.grace, shutdown).await;
+        serve(self.listener, self.app, self.limits, shutdown).await;
     }
 }
 
@@ -114,7 +124,7 @@ impl Gateway {
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
-    grace: Duration,
+    limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
@@ -124,13 +134,16 @@ pub(crate) async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => log_panic(ended),
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
                 Ok((stream, _)) => {
                     // Each event is to leave at once, however small.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY could not be set");
                     }
                     connections.spawn(connection(stream, app.clone(), stopped.clone()));
+                    if connections.len() == limits.connections_max {
+                        tracing::warn!("`server.connections_max` is reached: new connections wait");
+                    }
                 }
                 // The client was gone before its turn.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -148,7 +161,7 @@ pub(crate) async fn serve(
             log_panic(ended);
         }
     };
-    if tokio::time::timeout(grace, drained).await.is_err() {
+    if tokio::time::timeout(limits.grace, drained).await.is_err() {
         tracing::warn!(open = connections.len(), "`server.shutdown` is over: the open connections are cut");
         connections.shutdown().await;
     }

@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use crate::error::ExchangeError;
-use crate::lane::Finding;
-use crate::stage::{Link, OnError, Plugin, StageError};
+use crate::stage::Plugin;
 
+mod active;
 mod buffer;
 mod flow;
 mod request;
 mod response;
 
+use active::{ActiveLink, Passed};
 pub(crate) use flow::{Flow, LaneText};
 pub(crate) use request::{Processed, process};
 pub(crate) use response::{ResponseChain, Stopped};
@@ -38,14 +39,7 @@ impl Pipeline {
     pub(crate) async fn start(&self) -> Result<Links, ExchangeError> {
         let mut links = Vec::with_capacity(self.plugins.len());
         for plugin in &self.plugins {
-            let mut active = ActiveLink { plugin: Arc::clone(plugin), link: None };
-            match plugin.start().await {
-                Ok(link) => active.link = Some(link),
-                Err(error) => {
-                    active.fail(error, "start")?;
-                }
-            }
-            links.push(active);
+            links.push(ActiveLink::start(plugin).await?);
         }
         Ok(Links { links, process: self.process.clone(), modify: self.modify.clone() })
     }
@@ -56,62 +50,6 @@ pub(crate) struct Links {
     links: Vec<ActiveLink>,
     process: Vec<usize>,
     modify: Vec<usize>,
-}
-
-/// One plugin at work.
-pub(crate) struct ActiveLink {
-    plugin: Arc<dyn Plugin>,
-    /// `None` once it is out.
-    link: Option<Box<dyn Link>>,
-}
-
-/// What becomes of the text that a failed call was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passed {
-    /// This call counts as "nothing to change".
-    ThisCall,
-    /// The link is out; all that it holds passes.
-    All,
-}
-
-impl ActiveLink {
-    fn name(&self) -> &str {
-        self.plugin.name()
-    }
-
-    /// Applies the step's `on_error` to a failure.
-    ///
-    /// # Errors
-    /// The exchange's error, if the step is `fail_closed`.
-    fn fail(&mut self, error: StageError, stage: &'static str) -> Result<Passed, ExchangeError> {
-        let told = printable(&error.to_string());
-        tracing::warn!(plugin = self.name(), stage, on_error = ?self.plugin.on_error(), error = told, "plugin failed");
-        match (self.plugin.on_error(), &error) {
-            (OnError::FailClosed, _) => {
-                self.link = None;
-                Err(ExchangeError::Plugin { plugin: self.name().to_owned(), error })
-            }
-            (OnError::Skip, StageError::Failed(_)) => Ok(Passed::ThisCall),
-            (OnError::Skip | OnError::FailOpen, _) => {
-                self.link = None;
-                Ok(Passed::All)
-            }
-        }
-    }
-
-    fn report(&self, stage: &'static str, findings: &[Finding]) {
-        for finding in findings {
-            tracing::info!(
-                plugin = self.name(),
-                stage,
-                rule = %printable(&finding.rule),
-                lane = finding.lane,
-                start = finding.start,
-                end = finding.end,
-                "finding"
-            );
-        }
-    }
 }
 
 /// Words of a plugin or an upstream for the log: bounded, without control characters, so that they stay in their

@@ -7,6 +7,7 @@
 //!
 //! Everything in this crate can be tested with values alone: it knows no runtime, no sandbox, no socket.
 
+pub mod account;
 pub mod chain;
 pub mod dialect;
 pub mod error;

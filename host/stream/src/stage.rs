@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::account::{Account, Usage};
 use crate::item::{Decision, Item};
 use crate::lane::{Batch, Finding, Outcome};
 
@@ -78,6 +79,12 @@ pub trait Link: Send {
     fn modifier(&mut self) -> Option<&mut dyn ResponseModifier> {
         None
     }
+
+    /// What the exchange's calls took so far, one that did not return included. `None` where the link does not
+    /// measure itself; the chain then takes the wall time of its calls.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
 }
 
 /// Something that can be named in a pipeline: makes a [`Link`] for each exchange.
@@ -94,6 +101,10 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// # Errors
     /// A fault: no link could be made.
     async fn start(&self) -> Result<Box<dyn Link>, StageError>;
+
+    /// Takes the account of an exchange. Called once per exchange, after its link is gone or could not be had,
+    /// however the exchange ended.
+    fn settle(&self, _account: &Account) {}
 }
 
 /// What becomes of an exchange when a plugin fails or faults.
@@ -119,6 +130,16 @@ pub enum StageError {
     /// The plugin broke a rule or a limit and cannot go on.
     #[error("{0}")]
     Fault(#[from] Fault),
+}
+
+impl StageError {
+    /// Its kind, as [`Account::failures`] has it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::Fault(fault) => fault.kind.name(),
+        }
+    }
 }
 
 /// How a plugin broke.
@@ -160,9 +181,10 @@ pub enum FaultKind {
     Host,
 }
 
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl FaultKind {
+    /// What logs and counters call it.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Trap => "trap",
             Self::Cpu => "cpu limit",
             Self::Wall => "wall limit",
@@ -171,6 +193,12 @@ impl fmt::Display for FaultKind {
             Self::Held => "held text limit",
             Self::Contract => "broken contract",
             Self::Host => "host failure",
-        })
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

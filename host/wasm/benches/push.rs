@@ -196,6 +196,7 @@ async fn open_link() -> Box<dyn Link> {
         on_error: OnError::FailClosed,
         ready: 1,
         fetch: None,
+        total: Default::default(),
     };
     let sandbox = Sandbox::new(RuntimeOptions { slots: 10 }).unwrap();
     let plugin = sandbox.load(&bytes("config/plugins/sensitive-word.wasm"), settings).await.unwrap();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use rust_proxy_stream::account::{Account, Total};
 use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub ready: usize,
     /// Its HTTP, if that is granted.
     pub fetch: Option<Arc<dyn Fetch>>,
+    /// What its exchanges add up to.
+    pub total: Arc<Total>,
 }
 
 /// What a component exports of the contract.
@@ -117,6 +120,7 @@ pub(crate) struct Prepared {
     roles: Roles,
     config_json: String,
     on_error: OnError,
+    total: Arc<Total>,
 }
 
 /// Configured instances, made by a task of their own so that no request waits for one.
@@ -163,6 +167,7 @@ impl Component {
             roles,
             config_json: settings.config_json,
             on_error: settings.on_error,
+            total: settings.total,
             pre,
         };
         let mut trial = Instance::new(&prepared).await.map_err(LoadError::Trial)?;
@@ -301,7 +306,13 @@ impl Plugin for Component {
     }
 
     async fn start(&self) -> Result<Box<dyn Link>, StageError> {
-        Ok(Box::new(self.instance().await?))
+        let instance = self.instance().await?;
+        instance.begin();
+        Ok(Box::new(instance))
+    }
+
+    fn settle(&self, account: &Account) {
+        self.prepared.total.add(account);
     }
 }
 

@@ -1,14 +1,15 @@
 //! The guard around each call into a guest: its limits, and what becomes of a call that did not return.
 
 use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
+use tokio::time::{Instant, timeout_at};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use crate::limits::{CpuMeter, CpuSpent, Limits, MemoryLimiter, MemorySpent, OutputSpent};
+use crate::limits::{CpuSpent, Limits, MemoryLimiter, MemorySpent, Meter, OutputSpent};
 
 /// What a store must keep to be guarded.
 pub(crate) trait Metered: Send + 'static {
     fn memory(&mut self) -> &mut MemoryLimiter;
-    fn cpu(&self) -> &CpuMeter;
+    fn meter(&self) -> &Meter;
 
     /// Ends what the guest has open, once a call did not return.
     fn close(&mut self);
@@ -17,7 +18,7 @@ pub(crate) trait Metered: Send + 'static {
 /// The store, and the guard around each call into it.
 pub(crate) struct Caller<T: 'static> {
     store: Store<T>,
-    cpu: CpuMeter,
+    meter: Meter,
     limits: Limits,
     /// Set while a call runs, and for good where it did not return.
     broken: bool,
@@ -30,16 +31,20 @@ pub(crate) struct Failed(pub(crate) String);
 
 impl<T: Metered> Caller<T> {
     pub(crate) fn new(engine: &Engine, data: T, limits: Limits) -> Self {
-        let cpu = data.cpu().clone();
+        let meter = data.meter().clone();
         let mut store = Store::new(engine, data);
         store.limiter(|data| data.memory());
         // Counts what a component passes to the host, its answers too.
         store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(|store| {
-            store.data().cpu().tick()?;
+            store.data().meter().tick()?;
             Ok(UpdateDeadline::Yield(1))
         });
-        Self { store, cpu, limits, broken: false }
+        Self { store, meter, limits, broken: false }
+    }
+
+    pub(crate) fn data(&self) -> &T {
+        self.store.data()
     }
 
     /// Calls into the guest within its limits.
@@ -54,8 +59,9 @@ impl<T: Metered> Caller<T> {
             return Err(Fault::new(FaultKind::Host, "an earlier call did not return").into());
         }
         self.store.set_epoch_deadline(1);
-        let call = self.cpu.measure(self.limits.cpu, call(&mut self.store));
-        let error = match tokio::time::timeout(self.limits.wall, call).await {
+        let began = Instant::now();
+        let call = self.meter.measure(began, self.limits.cpu, call(&mut self.store));
+        let error = match timeout_at(began + self.limits.wall, call).await {
             Ok(Ok(answer)) => {
                 self.broken = false;
                 return Ok(answer);

@@ -45,6 +45,13 @@ impl Outgoing {
         let (requests, bytes_left) = (AtomicU32::new(0), AtomicU64::new(limits.fetch));
         Self(Arc::new(Account { plugin, fetch, limits, requests, bytes_left }))
     }
+
+    /// How many requests were made, and the bytes of their bodies.
+    pub(crate) fn spent(&self) -> (u64, u64) {
+        let Account { limits, requests, bytes_left, .. } = &*self.0;
+        let requests = requests.load(Ordering::Relaxed).min(limits.requests);
+        (requests.into(), limits.fetch.saturating_sub(bytes_left.load(Ordering::Relaxed)))
+    }
 }
 
 impl WasiHttpHooks for Outgoing {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rust_proxy_stream::account::Usage;
 use rust_proxy_stream::item::{Decision, Item};
 use rust_proxy_stream::lane::{Batch, Finding, Outcome};
 use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, ResponseModifier, StageError};
@@ -17,7 +18,7 @@ use crate::component::Prepared;
 use crate::convert;
 use crate::guard::{Caller, Metered};
 use crate::http::Outgoing;
-use crate::limits::{CpuMeter, MemoryLimiter};
+use crate::limits::{MemoryLimiter, Meter};
 use crate::log::GuestLog;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
@@ -32,7 +33,7 @@ pub(crate) struct Host {
     outgoing: Outgoing,
     table: ResourceTable,
     memory: MemoryLimiter,
-    cpu: CpuMeter,
+    meter: Meter,
 }
 
 impl Host {
@@ -43,8 +44,8 @@ impl Host {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let outgoing = Outgoing::new(Arc::clone(plugin), prepared.fetch.clone(), limits);
-        let (memory, cpu) = (MemoryLimiter::new(limits.memory), CpuMeter::default());
-        Self { wasi, http: WasiHttpCtx::new(), outgoing, table, memory, cpu }
+        let (memory, meter) = (MemoryLimiter::new(limits.memory), Meter::new());
+        Self { wasi, http: WasiHttpCtx::new(), outgoing, table, memory, meter }
     }
 }
 
@@ -53,8 +54,8 @@ impl Metered for Host {
         &mut self.memory
     }
 
-    fn cpu(&self) -> &CpuMeter {
-        &self.cpu
+    fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Connections for one.
@@ -96,6 +97,11 @@ impl Instance {
         let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared), prepared.limits);
         let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
         Ok(Self { guest, caller })
+    }
+
+    /// Begins an exchange: what was used before is not its own.
+    pub(crate) fn begin(&self) {
+        self.caller.data().meter.reset();
     }
 
     pub(crate) async fn describe(&mut self) -> Result<lifecycle::Description, StageError> {
@@ -157,6 +163,13 @@ impl Link for Instance {
 
     fn modifier(&mut self) -> Option<&mut dyn ResponseModifier> {
         self.guest.modifier.is_some().then_some(self as &mut dyn ResponseModifier)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let host = self.caller.data();
+        let (cpu, wall) = host.meter.spent();
+        let (fetches, fetched) = host.outgoing.spent();
+        Some(Usage { cpu, wall, fetches, fetched })
     }
 }
 

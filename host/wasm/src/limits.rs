@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
 
 use crate::runtime::TICK;
@@ -15,7 +16,7 @@ use crate::runtime::TICK;
 pub struct Limits {
     /// Bytes of memory, summed over an instance's memories.
     pub memory: u64,
-    /// CPU time of one call. Counted in steps of 5 ms; a guest that waits uses none.
+    /// CPU time of one call. Looked at every 5 ms; a guest that waits uses none.
     pub cpu: Duration,
     /// Time that one call may take, waiting included.
     pub wall: Duration,
@@ -80,38 +81,75 @@ impl ResourceLimiter for MemoryLimiter {
     }
 }
 
-/// Counts the CPU time of one call.
+/// Counts the time that calls take, and ends one that used too much of the CPU.
 ///
 /// The guest runs on the thread that polls the call, so the thread's CPU time between the beginning of a poll
-/// and a tick is the guest's. Reading that clock costs a system call, so the first poll does without: should
-/// a tick come, a whole tick is counted. A call that ends before is not slowed down, and none is ended early by
-/// more than one tick.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CpuMeter(Arc<Counters>);
+/// and its end or a tick is the guest's. That clock costs a system call, so the first poll goes by the wall
+/// clock, of which at most a tick is counted: no poll is longer, but for time that other threads had. A call
+/// that does not wait costs two looks at the wall clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter(Arc<Counters>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
-    /// Nanoseconds that are counted.
-    used: AtomicU64,
-    /// The thread's CPU time when the guest went on, in nanoseconds; 0 if it was not read.
-    since: AtomicU64,
+    /// From where on wall time is counted.
+    origin: Instant,
+    /// Nanoseconds of CPU time so far.
+    cpu: AtomicU64,
+    /// What `cpu` may be at most in this call.
     limit: AtomicU64,
+    /// The thread's CPU time when the guest went on; [`FIRST_POLL`], or 0 where it waits.
+    since: AtomicU64,
+    /// Nanoseconds of wall time of the calls that have ended.
+    wall: AtomicU64,
+    /// When the call began, behind `origin`; 0 where none runs.
+    began: AtomicU64,
 }
 
-impl CpuMeter {
-    /// Runs a call, which may use `limit` of CPU time.
-    pub(crate) async fn measure<T>(&self, limit: Duration, call: impl Future<Output = T>) -> T {
+/// The time since `began` is the CPU time of the first poll.
+const FIRST_POLL: u64 = u64::MAX;
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        let zero = AtomicU64::default;
+        let (cpu, limit, since, wall, began) = (zero(), zero(), zero(), zero(), zero());
+        Self(Arc::new(Counters { origin: Instant::now(), cpu, limit, since, wall, began }))
+    }
+
+    /// Begins anew.
+    pub(crate) fn reset(&self) {
+        self.0.cpu.store(0, Ordering::Relaxed);
+        self.0.wall.store(0, Ordering::Relaxed);
+    }
+
+    /// CPU and wall time of the calls so far, one that did not return included.
+    pub(crate) fn spent(&self) -> (Duration, Duration) {
         let counters = &self.0;
-        counters.used.store(0, Ordering::Relaxed);
-        counters.limit.store(nanoseconds(limit), Ordering::Relaxed);
+        let running = match counters.began.load(Ordering::Relaxed) {
+            0 => 0,
+            began => counters.at(Instant::now()).saturating_sub(began),
+        };
+        let wall = counters.wall.load(Ordering::Relaxed).saturating_add(running);
+        (Duration::from_nanos(counters.cpu.load(Ordering::Relaxed)), Duration::from_nanos(wall))
+    }
+
+    /// Runs a call that begins `now`, which may use `limit` of CPU time.
+    pub(crate) async fn measure<T>(&self, now: Instant, limit: Duration, call: impl Future<Output = T>) -> T {
+        let counters = &self.0;
+        let (used, began) = (counters.cpu.load(Ordering::Relaxed), counters.at(now));
+        counters.limit.store(used.saturating_add(nanoseconds(limit)), Ordering::Relaxed);
+        counters.began.store(began, Ordering::Relaxed);
         let mut first = true;
         let mut call = pin!(call);
         std::future::poll_fn(|cx| {
-            let now = if std::mem::take(&mut first) { 0 } else { thread_cpu_time() };
-            counters.since.store(now, Ordering::Relaxed);
+            let since = if std::mem::take(&mut first) { FIRST_POLL } else { thread_cpu_time() };
+            counters.since.store(since, Ordering::Relaxed);
             let poll = call.as_mut().poll(cx);
-            if poll.is_pending() {
-                self.count(0);
+            let now = counters.at(Instant::now());
+            counters.count(now);
+            if poll.is_ready() {
+                counters.began.store(0, Ordering::Relaxed);
+                counters.wall.fetch_add(now.saturating_sub(began), Ordering::Relaxed);
             }
             poll
         })
@@ -123,18 +161,26 @@ impl CpuMeter {
     /// # Errors
     /// [`CpuSpent`] once the call has used more than its limit.
     pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
-        self.count(nanoseconds(TICK));
-        let (used, limit) = (self.0.used.load(Ordering::Relaxed), self.0.limit.load(Ordering::Relaxed));
+        let counters = &self.0;
+        counters.count(counters.at(Instant::now()));
+        let (used, limit) = (counters.cpu.load(Ordering::Relaxed), counters.limit.load(Ordering::Relaxed));
         if used > limit { Err(CpuSpent) } else { Ok(()) }
     }
+}
 
-    /// Counts the time since the guest went on, or `unknown` where that was not read.
-    fn count(&self, unknown: u64) {
-        let used = match self.0.since.swap(0, Ordering::Relaxed) {
-            0 => unknown,
+impl Counters {
+    /// Counts the CPU time since the guest went on.
+    fn count(&self, now: u64) {
+        let used = match self.since.swap(0, Ordering::Relaxed) {
+            0 => return,
+            FIRST_POLL => now.saturating_sub(self.began.load(Ordering::Relaxed)).min(nanoseconds(TICK)),
             since => thread_cpu_time().saturating_sub(since),
         };
-        self.0.used.fetch_add(used, Ordering::Relaxed);
+        self.cpu.fetch_add(used, Ordering::Relaxed);
+    }
+
+    fn at(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.origin)).max(1)
     }
 }
 

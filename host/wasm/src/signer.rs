@@ -124,7 +124,7 @@ async fn component(
         )));
     }
     // What becomes of a failed signature is the attempt's affair.
-    let (on_error, ready, fetch) = (OnError::FailClosed, READY.into(), None);
-    let settings = Settings { name, config_json, limits, on_error, ready, fetch };
+    let (on_error, ready, fetch, total) = (OnError::FailClosed, READY.into(), None, Arc::default());
+    let settings = Settings { name, config_json, limits, on_error, ready, fetch, total };
     Component::load(engine, linker, bytes, settings, Usage::Signer).await
 }

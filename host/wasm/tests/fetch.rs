@@ -115,7 +115,8 @@ fn guest(name: &str) -> Vec<u8> {
 
 fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
     let (name, config_json) = ("fetch".to_owned(), "{}".to_owned());
-    Settings { name, config_json, limits, on_error: OnError::FailClosed, ready: 0, fetch }
+    let total = Arc::default();
+    Settings { name, config_json, limits, on_error: OnError::FailClosed, ready: 0, fetch, total }
 }
 
 async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {
@@ -177,6 +178,9 @@ async fn a_request_and_its_answer_pass_as_values() {
             "GET http://a.example/redirect",
         ]
     );
+    // "hello" twice, and "hi".
+    let usage = link.usage().unwrap();
+    assert_eq!((usage.fetches, usage.fetched), (3, 12));
 }
 
 #[tokio::test]

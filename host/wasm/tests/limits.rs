@@ -9,6 +9,7 @@
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
+use rust_proxy_stream::account::Usage;
 use rust_proxy_stream::item::{Body, Item};
 use rust_proxy_stream::lane::{Batch, Channel, CloseReason, Lane, Piece};
 use rust_proxy_stream::stage::{Context, FaultKind, Link, OnError, Plugin, StageError};
@@ -37,6 +38,7 @@ fn settings(config_json: &str, limits: Limits) -> Settings {
         on_error: OnError::FailClosed,
         ready: 0,
         fetch: None,
+        total: Default::default(),
     }
 }
 
@@ -128,6 +130,40 @@ async fn a_guests_own_error_is_not_a_fault() {
     assert!(matches!(refused, LoadError::Configuration(_)), "{refused}");
     let trapped = load(r#"{"in": "configure", "do": "trap"}"#, LIMITS).await.unwrap_err();
     assert!(matches!(trapped, LoadError::Trial(_)), "{trapped}");
+}
+
+#[tokio::test]
+async fn what_calls_take_is_counted() {
+    let component = load(r#"{"in": "push", "do": "none"}"#, LIMITS).await.unwrap();
+    let mut link = component.start().await.unwrap();
+    // What made it ready was not for this exchange.
+    assert_eq!(link.usage(), Some(Usage::default()));
+    let mut before = Usage::default();
+    for _ in 0..3 {
+        process(&mut *link).await.unwrap();
+        let now = link.usage().unwrap();
+        assert!(now.cpu > before.cpu && now.wall > before.wall, "{before:?} {now:?}");
+        before = now;
+    }
+    let component = load(r#"{"in": "process", "do": "spin"}"#, LIMITS).await.unwrap();
+    let mut link = component.start().await.unwrap();
+    assert_eq!(kind(process(&mut *link).await), Some(FaultKind::Cpu));
+    let spun = link.usage().unwrap();
+    assert!(spun.cpu > LIMITS.cpu && spun.wall >= LIMITS.cpu, "{spun:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_is_counted() {
+    let component = load(r#"{"in": "process", "do": "spin"}"#, LIMITS).await.unwrap();
+    let mut link = component.start().await.unwrap();
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    let item = Item { id: 0, message: 0, role: "user".to_owned(), body: Body::Text("hello".to_owned()) };
+    let (context, items) = (context(), [item]);
+    let mut call = link.processor().unwrap().process(&context, &items);
+    assert!(call.as_mut().poll(&mut cx).is_pending());
+    drop(call);
+    let dropped = link.usage().unwrap();
+    assert!(dropped.cpu > Duration::ZERO && dropped.wall > Duration::ZERO, "{dropped:?}");
 }
 
 /// On one thread: other tasks go on while a guest spins.

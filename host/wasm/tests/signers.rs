@@ -372,6 +372,7 @@ async fn settings_that_do_not_fit_are_refused() {
         on_error: rust_proxy_stream::stage::OnError::FailClosed,
         ready: 0,
         fetch: None,
+        total: Default::default(),
     };
     let refused = runtime.load(&component, settings).await.unwrap_err().to_string();
     assert!(refused.contains("`[signers.NAME]`"), "{refused}");

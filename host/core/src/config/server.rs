@@ -23,6 +23,13 @@ const STREAMS_MAX: u64 = 1000;
 const QUEUE_MAX: u64 = 100;
 /// TensorZero's own limit.
 const BODY_MAX: u64 = 100 << 20;
+/// More of anything is a mistake.
+const COUNT_MAX: u64 = 1_000_000;
+/// Five of the largest requests, or a thousand of half a megabyte.
+const BODIES_MAX: u64 = 512 << 20;
+/// Most connections are idle: clients keep some for later. At four for each of [`STREAMS_MAX`] nobody waits, and
+/// what is left of a process's file descriptors is its upstreams'.
+const CONNECTIONS_MAX: u64 = 4 * STREAMS_MAX;
 /// TensorZero's own deadline for an exchange.
 const EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// What container platforms grant between the request to stop and the kill.
@@ -42,8 +49,12 @@ pub struct Server {
     pub streams_max: usize,
     /// Exchanges that may wait for one of `streams_max`; 0 refuses them at once.
     pub queue_max: usize,
+    /// Connections at once, at least `streams_max`; past it a client waits to be accepted.
+    pub connections_max: usize,
     /// Bytes of a request body.
     pub body_max: usize,
+    /// Bytes of all request bodies that are in memory, at least `body_max`.
+    pub bodies_max: usize,
     /// How long an exchange may take from its request to its last byte.
     pub exchange_max: Duration,
     /// How long streams may go on after a request to stop.
@@ -75,12 +86,17 @@ pub(super) fn read(t: &mut Table<'_>) -> Server {
         Some(node) => listen(&node, keys.is_empty()).unwrap_or(LISTEN),
         None => LISTEN,
     };
+    let streams_max = t.count("streams_max", 1..=COUNT_MAX, STREAMS_MAX);
+    let connections_max = CONNECTIONS_MAX.max(4 * streams_max).min(COUNT_MAX);
+    let body_max = t.size("body_max", 1..=4 << 30, BODY_MAX);
     Server {
         listen,
         heartbeat: t.duration("heartbeat", HEARTBEAT),
-        streams_max: t.count("streams_max", 1..=1_000_000, STREAMS_MAX) as usize,
-        queue_max: t.count("queue_max", 0..=1_000_000, QUEUE_MAX) as usize,
-        body_max: t.size("body_max", 1..=4 << 30, BODY_MAX) as usize,
+        streams_max: streams_max as usize,
+        queue_max: t.count("queue_max", 0..=COUNT_MAX, QUEUE_MAX) as usize,
+        connections_max: t.count("connections_max", streams_max..=COUNT_MAX, connections_max) as usize,
+        body_max: body_max as usize,
+        bodies_max: t.size("bodies_max", body_max..=1 << 40, BODIES_MAX.max(body_max)) as usize,
         exchange_max: t.duration("exchange_max", EXCHANGE_MAX),
         shutdown: t.duration("shutdown", SHUTDOWN),
         hosts: each(t.get("hosts"), |node| {

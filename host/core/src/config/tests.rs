@@ -96,7 +96,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(server.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(server.heartbeat, Duration::from_secs(15));
     assert_eq!((server.streams_max, server.queue_max), (1000, 100));
-    assert_eq!(server.body_max, 104_857_600);
+    assert_eq!((server.body_max, server.bodies_max), (100 << 20, 512 << 20));
+    assert_eq!(server.connections_max, 4000);
     assert_eq!(server.exchange_max, Duration::from_secs(900));
     assert_eq!(server.shutdown, Duration::from_secs(30));
     let model = &config.models["m"];
@@ -260,6 +261,12 @@ fn after_a_broken_header_only_syntax_is_reported() {
         "[server\nheartbeat = 1\n[[server.keys]]\nnme = 'a'",
         "1:8: this is not TOML: unclosed table, expected `]`",
     );
+}
+
+#[test]
+fn what_must_not_be_smaller_grows_along() {
+    let server = accept(&format!("server = {{ streams_max = 2000, body_max = '1GiB' }}\n{BASE}")).server;
+    assert_eq!((server.connections_max, server.bodies_max), (8000, 1 << 30));
 }
 
 #[test]

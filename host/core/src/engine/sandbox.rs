@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rust_proxy_stream::account::Total;
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::upstream::Signer;
@@ -44,6 +45,7 @@ pub(super) fn sandbox(config: &Config, problems: &mut Vec<StartProblem>) -> Opti
 pub(super) async fn load_plugins(
     config: &Config,
     runtime: Option<&Runtime>,
+    totals: &BTreeMap<String, Arc<Total>>,
     problems: &mut Vec<StartProblem>,
 ) -> BTreeMap<String, Component> {
     let mut components = BTreeMap::new();
@@ -57,7 +59,8 @@ pub(super) async fn load_plugins(
                 continue;
             }
         };
-        let settings = match settings(plugin) {
+        let total = totals.get(&name).cloned().unwrap_or_default();
+        let settings = match settings(plugin, total) {
             Ok(settings) => settings,
             Err(error) => {
                 problems.push(StartProblem::Fetch { name, error });
@@ -74,7 +77,7 @@ pub(super) async fn load_plugins(
     components
 }
 
-fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
+fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, EgressError> {
     let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
     let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
     Ok(Settings {
@@ -84,6 +87,7 @@ fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
         on_error: plugin.on_error,
         ready: plugin.ready,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
+        total,
     })
 }
 

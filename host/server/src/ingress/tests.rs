@@ -2,10 +2,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use http::header::ALLOW;
 use serde_json::Value;
 use tower::ServiceExt;
+
+use bytes::Bytes;
 
 use super::*;
 use crate::app::router;
@@ -40,7 +42,8 @@ async fn check_refused(response: Response, status: u16, code: &str, named: &str)
     assert_eq!(response.status(), status);
     let Value::Object(body) = json(response).await else { panic!("an object") };
     let error = &body["error"];
-    assert_eq!((error["code"].as_str(), error["type"].as_str()), (Some(code), Some("invalid_request_error")));
+    let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
+    assert_eq!((error["code"].as_str(), error["type"].as_str()), (Some(code), Some(kind)));
     assert_eq!(error["param"], Value::Null);
     assert!(error["message"].as_str().expect("a message").contains(named), "{error}");
 }
@@ -212,6 +215,40 @@ async fn a_body_has_a_limit() {
     let announced =
         send(lines, "POST", CHAT, &[json, ("content-length", "9")], Body::from("123456789")).await;
     check_refused(announced, 413, "body_too_large", "8 bytes").await;
+}
+
+#[tokio::test]
+async fn the_bodies_in_memory_have_a_budget() {
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = Arc::clone(&kept);
+    let fake = Fake::new(move |body| {
+        keep.lock().expect("no panic").push(body);
+        Ok(crate::app::Answer::Whole(Bytes::from_static(b"{}")))
+    });
+    let app = router(&server("body_max = '8B'\nbodies_max = '9B'"), fake);
+    let post = |body: Body| {
+        let request = http::Request::post(CHAT).header("host", "localhost");
+        let request = request.header("content-type", "application/json").body(body).expect("a request");
+        let app = app.clone();
+        async move { app.oneshot(request).await.expect("an answer") }
+    };
+    let (send, mut frames) = tokio::sync::mpsc::channel::<Result<&str, std::convert::Infallible>>(1);
+    let slow = Body::from_stream(stream::poll_fn(move |cx| frames.poll_recv(cx)));
+    let mut slow = Box::pin(post(slow));
+    send.send(Ok("12345")).await.expect("a reader");
+    assert!((&mut slow).now_or_never().is_none());
+
+    // What has arrived counts while it is read, and while an exchange has it.
+    assert_eq!(post(Body::from("1234")).await.status(), 200);
+    let refused = post(Body::from("1")).await;
+    assert_eq!(refused.headers()[http::header::RETRY_AFTER], "1");
+    check_refused(refused, 503, "overloaded", "`server.bodies_max`").await;
+    kept.lock().expect("no panic").clear();
+    assert_eq!(post(Body::from("1234")).await.status(), 200);
+    kept.lock().expect("no panic").clear();
+    // A client that leaves makes room.
+    drop(slow);
+    assert_eq!(post(Body::from("12345678")).await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

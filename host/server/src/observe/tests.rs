@@ -124,6 +124,34 @@ async fn a_stream_has_a_closing_line() {
     check(endless, false, 200, "dropped").await;
 }
 
+/// Logs when it is dropped, as a link does.
+struct Says;
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        tracing::info!("link done");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_with_the_client_is_logged_with_its_request() {
+    start_log();
+    let fake = Fake::new(|_| {
+        let says = Says;
+        let (events, _) = endless(vec![frame("a")]);
+        let events = futures_util::StreamExt::map(events, move |event| {
+            let _ = &says;
+            event
+        });
+        Ok(Answer::Events(Box::pin(events)))
+    });
+    drop(answer(fake, request(Some("the-id"))).await);
+    let lines = logged();
+    let messages: Vec<_> = lines.iter().map(|line| &line["fields"]["message"]).collect();
+    assert_eq!(messages, ["link done", "answered"]);
+    assert_eq!(lines[0]["span"]["id"], "the-id");
+}
+
 #[tokio::test]
 async fn an_error_has_a_closing_line() {
     let failing = Fake::new(|_| Err(ExchangeError::Overloaded));

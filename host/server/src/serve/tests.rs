@@ -1,4 +1,6 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rust_proxy_stream::exchange::{End, StreamEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,6 +175,52 @@ async fn a_client_that_takes_nothing_loses_its_exchange() {
     client.write_all(CHAT.as_bytes()).await.expect("sent");
     served.await.expect("no panic");
     assert!(dropped.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_not_read_for() {
+    const FRAME: usize = 4096;
+    const PIPE: usize = 1024;
+    let pulled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&pulled);
+    let frames = std::iter::repeat_with(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        frame(&"x".repeat(FRAME))
+    });
+    let frames: crate::fake::Events = Box::pin(futures_util::stream::iter(frames));
+    let frames = std::sync::Mutex::new(Some(frames));
+    let fake = Fake::new(move |_| Ok(Answer::Events(frames.lock().unwrap().take().expect("one request"))));
+    let (mut client, stream) = tokio::io::duplex(PIPE);
+    let (_stop, stopped) = watch::channel(());
+    let served = tokio::spawn(connection(stream, app::router(&server(""), fake), stopped));
+    client.write_all(CHAT.as_bytes()).await.expect("sent");
+    let mut read = 0;
+    for _ in 0..10 {
+        // Paused time goes on once nobody has anything to do.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = pulled.load(Ordering::Relaxed) * FRAME - read;
+        assert!(waiting <= BUFFER_MAX + PIPE + 2 * FRAME, "{waiting} bytes wait");
+        let mut bytes = vec![0; 10 * FRAME];
+        read += client.read_exact(&mut bytes).await.expect("bytes");
+    }
+    served.abort();
+}
+
+#[tokio::test]
+async fn past_connections_max_a_client_waits_to_be_accepted() {
+    let gateway = run("streams_max = 1\nconnections_max = 1", Fake::echo()).await;
+    let mut first = connect(gateway.address, HEALTH).await;
+    read_until(&mut first, "}").await;
+    let mut second = connect(gateway.address, HEALTH).await;
+    // Served in their order: while the first can still ask, the second has no answer.
+    for _ in 0..10 {
+        first.write_all(HEALTH.as_bytes()).await.expect("sent");
+        read_until(&mut first, "}").await;
+        let early = second.try_read(&mut [0]).expect_err("no answer");
+        assert_eq!(early.kind(), ErrorKind::WouldBlock);
+    }
+    drop(first);
+    read_until(&mut second, "}").await;
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! ③ The chain of processors.
 
-use crate::chain::{ActiveLink, Links, printable};
+use crate::chain::{ActiveLink, Links};
 use crate::dialect::openai_chat::Request;
 use crate::error::ExchangeError;
+use crate::item::Item;
 use crate::lane::Stop;
 use crate::stage::{Context, StageError};
 
@@ -33,18 +34,51 @@ pub(crate) async fn process(
     request: &mut Request,
 ) -> Result<Processed, ExchangeError> {
     let mut route = None;
+    let mut items = None;
     for place in links.process.clone() {
         let Some(active) = links.links.get_mut(place) else { continue };
-        match active.process(context, request).await {
-            Ok(Step { stop: Some(stop), .. }) => return active.stopped_request(stop),
-            Ok(step) => route = step.route.or(route),
+        let now = items.get_or_insert_with(|| Items::of(request));
+        active.account.request.events += now.texts;
+        active.account.request.bytes_in += now.bytes;
+        let unscanned = match active.process(context, request, now).await {
+            Ok(Step { stop: Some(stop), .. }) => {
+                let respond = active.stopped(stop, "process")?;
+                return Ok(respond.map_or(Processed::Block, Processed::Respond));
+            }
+            Ok(step) => {
+                route = step.route.or(route);
+                step.unscanned
+            }
             Err(error) => {
                 active.fail(error, "process")?;
-                tracing::warn!(plugin = active.name(), "request left unscanned");
+                true
             }
+        };
+        active.account.request.bytes_out += now.bytes;
+        if unscanned {
+            active.account.request.unscanned += now.bytes;
         }
     }
     Ok(Processed::Forward { route })
+}
+
+/// The items of a request, and how much text they have.
+struct Items {
+    list: Vec<Item>,
+    texts: u64,
+    bytes: u64,
+}
+
+impl Items {
+    fn of(request: &Request) -> Self {
+        let list = request.items();
+        let (mut texts, mut bytes) = (0, 0);
+        for text in list.iter().filter_map(|item| item.body.text()) {
+            texts += 1;
+            bytes += text.len() as u64;
+        }
+        Self { list, texts, bytes }
+    }
 }
 
 /// What one processor decided, its changes being made.
@@ -52,31 +86,31 @@ pub(crate) async fn process(
 struct Step {
     route: Option<String>,
     stop: Option<Stop>,
+    /// Whether nobody was asked, because the link is out.
+    unscanned: bool,
 }
 
 impl ActiveLink {
-    async fn process(&mut self, context: &Context, request: &mut Request) -> Result<Step, StageError> {
-        let Some(processor) = self.link.as_mut().and_then(|link| link.processor()) else {
-            return Ok(Step::default());
+    /// Asks the link, and makes `items` and the request what it left.
+    async fn process(
+        &mut self,
+        context: &Context,
+        request: &mut Request,
+        items: &mut Items,
+    ) -> Result<Step, StageError> {
+        let unscanned = self.is_out();
+        let decision = match self.processor() {
+            Some((processor, _call)) => processor.process(context, &items.list).await?,
+            None => return Ok(Step { unscanned, ..Step::default() }),
         };
-        let decision = processor.process(context, &request.items()).await?;
         self.report("process", &decision.findings);
-        if decision.stop.is_none() {
+        let account = &mut self.account.request;
+        account.findings += decision.findings.len() as u64;
+        if decision.stop.is_none() && !decision.changes.is_empty() {
             request.apply(&decision.changes)?;
+            account.edits += decision.changes.len() as u64;
+            *items = Items::of(request);
         }
-        Ok(Step { route: decision.route, stop: decision.stop })
-    }
-
-    fn stopped_request(&self, stop: Stop) -> Result<Processed, ExchangeError> {
-        match stop {
-            Stop::Reject(rejection) => {
-                Err(ExchangeError::Rejected { plugin: self.name().to_owned(), rejection })
-            }
-            Stop::Respond(text) => Ok(Processed::Respond(text)),
-            Stop::Block(reason) => {
-                tracing::info!(plugin = self.name(), reason = printable(&reason), "request blocked");
-                Ok(Processed::Block)
-            }
-        }
+        Ok(Step { route: decision.route, stop: decision.stop, unscanned })
     }
 }

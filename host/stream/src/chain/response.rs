@@ -6,9 +6,9 @@
 
 use crate::chain::buffer::{Buffer, HELD_MAX};
 use crate::chain::flow::{Flow, LaneText};
-use crate::chain::{ActiveLink, Links, Passed, printable};
+use crate::chain::{ActiveLink, Links, Passed};
 use crate::error::ExchangeError;
-use crate::lane::{Batch, Channel, CloseReason, Edit, Lane, Outcome, Piece, Stop};
+use crate::lane::{Batch, Channel, CloseReason, Edit, Finding, Lane, Outcome, Piece, Stop};
 use crate::stage::{Context, Fault, FaultKind, StageError};
 
 /// How a plugin ended a response.
@@ -41,8 +41,6 @@ pub(crate) struct ResponseChain {
 struct ModifierLink {
     active: ActiveLink,
     buffers: Vec<Buffer>,
-    /// Bytes that passed without an answer from the plugin.
-    unscanned: u64,
 }
 
 impl ResponseChain {
@@ -55,15 +53,16 @@ impl ResponseChain {
         let mut chain = Self { links: Vec::with_capacity(links.modify.len()), open: Vec::new(), unused: 0 };
         for place in links.modify {
             let Some(mut active) = all.get_mut(place).and_then(Option::take) else { continue };
-            if let Some(modifier) = active.link.as_mut().and_then(|link| link.modifier())
-                && let Err(error) = modifier.open(context).await
-            {
+            let opened = match active.modifier() {
+                Some((modifier, _call)) => modifier.open(context).await,
+                None => Ok(()),
+            };
+            if let Err(error) = opened {
+                active.fail(error, "open")?;
                 // Without a session there is nothing to skip a call of.
-                if active.fail(error, "open")? == Passed::ThisCall {
-                    active.link = None;
-                }
+                active.take_out();
             }
-            chain.links.push(ModifierLink { active, buffers: Vec::new(), unscanned: 0 });
+            chain.links.push(ModifierLink { active, buffers: Vec::new() });
         }
         Ok(chain)
     }
@@ -97,8 +96,9 @@ impl ResponseChain {
                 break;
             }
             if let Some(stop) = link.push(&mut flow).await? {
-                let kind = link.active.stopped(&stop)?;
-                if let Stop::Respond(text) = &stop {
+                let respond = link.active.stopped(stop, "modify")?;
+                let kind = if respond.is_some() { Stopped::Responded } else { Stopped::Blocked };
+                if let Some(text) = &respond {
                     for choice in unfinished() {
                         if !has_text_lane(&self.open, choice) {
                             let lane = text_lane(self.unused, choice);
@@ -126,18 +126,15 @@ impl ResponseChain {
     /// As [`push`](Self::push).
     pub(crate) async fn finish(&mut self) -> Result<(), ExchangeError> {
         for link in &mut self.links {
-            let result = match link.active.link.as_mut().and_then(|link| link.modifier()) {
-                Some(modifier) => modifier.finish().await,
+            let result = match link.active.modifier() {
+                Some((modifier, _call)) => modifier.finish().await,
                 None => Ok(Vec::new()),
             };
             match result {
-                Ok(findings) => link.active.report("finish", &findings),
+                Ok(findings) => link.report("finish", &findings),
                 Err(error) => {
                     link.active.fail(error, "finish")?;
                 }
-            }
-            if link.unscanned > 0 {
-                tracing::warn!(plugin = link.active.name(), bytes = link.unscanned, "text left unscanned");
             }
         }
         Ok(())
@@ -147,8 +144,25 @@ impl ResponseChain {
 impl ModifierLink {
     /// Asks the link about one step and makes `flow` what it released.
     async fn push(&mut self, flow: &mut Flow) -> Result<Option<Stop>, ExchangeError> {
-        if self.active.link.is_none() {
-            self.unscanned += bytes(&flow.texts);
+        let account = &mut self.active.account.answer;
+        account.events += flow.texts.iter().filter(|text| !text.text.is_empty()).count() as u64;
+        account.bytes_in += bytes(&flow.texts);
+        let pushed = self.step(flow).await;
+        let (released, held) = (bytes(&flow.texts), self.held());
+        let account = &mut self.active.account;
+        match &pushed {
+            Ok(_) => {
+                account.answer.bytes_out += released;
+                account.held = account.held.max(held);
+            }
+            Err(_) => account.dropped += released,
+        }
+        pushed
+    }
+
+    async fn step(&mut self, flow: &mut Flow) -> Result<Option<Stop>, ExchangeError> {
+        if self.active.is_out() {
+            self.active.account.answer.unscanned += bytes(&flow.texts);
             return Ok(None);
         }
         let step = self.take_in(flow);
@@ -157,7 +171,7 @@ impl ModifierLink {
         }
         let answer = match self.ask(&step, flow).await {
             Ok(outcome) => {
-                self.active.report("modify", &outcome.findings);
+                self.report("modify", &outcome.findings);
                 self.release(&step, &outcome, flow).map(|()| outcome.stop).map_err(StageError::from)
             }
             Err(error) => Err(error),
@@ -168,12 +182,29 @@ impl ModifierLink {
                 let passed = self.active.fail(error, "modify")?;
                 let scanned = bytes(&flow.texts);
                 self.pass(&step, passed, flow);
-                self.unscanned += bytes(&flow.texts) - scanned;
+                self.active.account.answer.unscanned += bytes(&flow.texts) - scanned;
                 None
             }
         };
-        self.buffers.retain(|buffer| !is_closed(flow, buffer.lane.id));
+        let account = &mut self.active.account;
+        self.buffers.retain(|buffer| {
+            let closed = is_closed(flow, buffer.lane.id);
+            if closed {
+                account.dropped += buffer.held() as u64;
+            }
+            !closed
+        });
         Ok(stop)
+    }
+
+    /// The bytes that are held, all lanes together.
+    fn held(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.held() as u64).sum()
+    }
+
+    fn report(&mut self, stage: &'static str, findings: &[Finding]) {
+        self.active.account.answer.findings += findings.len() as u64;
+        self.active.report(stage, findings);
     }
 
     /// Adds a step's text to what is held; answers with the lanes of the step, and where the new text of
@@ -212,8 +243,8 @@ impl ModifierLink {
             pieces: step.iter().filter_map(piece).collect(),
             closed: &flow.closed,
         };
-        match self.active.link.as_mut().and_then(|link| link.modifier()) {
-            Some(modifier) => modifier.push(&batch).await,
+        match self.active.modifier() {
+            Some((modifier, _call)) => modifier.push(&batch).await,
             None => Ok(Outcome::default()),
         }
     }
@@ -246,6 +277,7 @@ impl ModifierLink {
         if (edits, holds) != (outcome.edits.len(), outcome.holds.len()) {
             return Err(broken("an edit or a hold of a lane that is not in the batch".to_owned()));
         }
+        self.active.account.answer.edits += edits as u64;
         for (place, edits, hold) in answers {
             if let Some(buffer) = self.buffers.get_mut(place) {
                 flow.append(buffer.release(&edits, hold));
@@ -271,22 +303,9 @@ impl ModifierLink {
     }
 }
 
-impl ActiveLink {
-    /// What a `stop` makes of the response.
-    ///
-    /// # Errors
-    /// The exchange's error, if it is a `reject`.
-    fn stopped(&self, stop: &Stop) -> Result<Stopped, ExchangeError> {
-        match stop {
-            Stop::Reject(rejection) => {
-                Err(ExchangeError::Rejected { plugin: self.name().to_owned(), rejection: rejection.clone() })
-            }
-            Stop::Respond(_) => Ok(Stopped::Responded),
-            Stop::Block(reason) => {
-                tracing::info!(plugin = self.name(), reason = printable(reason), "answer blocked");
-                Ok(Stopped::Blocked)
-            }
-        }
+impl Drop for ModifierLink {
+    fn drop(&mut self) {
+        self.active.account.dropped += self.held();
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 
 mod calls;
+mod accounts;
 mod client;
 mod contract;
 mod endings;

@@ -12,7 +12,7 @@ use super::Broken;
 use super::abi::{lossy, shape, shortened, slice};
 use crate::component::LoadError;
 use crate::guard::{Failed, Metered};
-use crate::limits::{CpuMeter, Limits, MemoryLimiter};
+use crate::limits::{Limits, MemoryLimiter, Meter};
 use crate::log::GuestLog;
 
 /// The most random bytes in one call; JavaScript has the same limit.
@@ -60,7 +60,7 @@ pub(crate) struct Page {
     /// may export what it imports, and then there is no caller.
     pub(super) memory: Option<Memory>,
     pub(super) table: Option<Table>,
-    cpu: CpuMeter,
+    meter: Meter,
     log: GuestLog,
     /// The values of modules that pass indices.
     values: Vec<Option<Value>>,
@@ -110,7 +110,7 @@ impl Page {
             limiter: MemoryLimiter::new(limits.memory),
             memory: None,
             table: None,
-            cpu: CpuMeter::default(),
+            meter: Meter::new(),
             log: GuestLog::new(name),
             values: Vec::new(),
         }
@@ -127,8 +127,8 @@ impl Metered for Page {
         &mut self.limiter
     }
 
-    fn cpu(&self) -> &CpuMeter {
-        &self.cpu
+    fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     fn close(&mut self) {}

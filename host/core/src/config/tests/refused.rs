@@ -87,6 +87,14 @@ fn wrong_units_and_zeros_are_refused() {
         "2:15: server.streams_max: the number is out of range; write one from 1 to 1000000",
     );
     check_with_models(
+        "[server]\nstreams_max = 9\nconnections_max = 8",
+        "3:19: server.connections_max: the number is out of range; write one from 9 to 1000000",
+    );
+    check_with_models(
+        "[server]\nbody_max = '2KiB'\nbodies_max = '1KiB'",
+        "3:14: server.bodies_max: the number is out of range; write one from 2048 to 1099511627776 bytes",
+    );
+    check_with_models(
         "[plugins.x]\nlimits = { memory = '1KiB' }",
         "2:21: plugins.x.limits.memory: the number is out of range; \
          write one from 65536 to 4294967296 bytes",

@@ -67,7 +67,8 @@ async fn serve(answers: Answers) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let settings = Settings { delay: Duration::ZERO, key: "key".to_owned(), answers };
-    let server = crate::serve::serve(listener, router(settings), Duration::ZERO, std::future::pending());
+    let limits = crate::serve::Limits { connections_max: 10, grace: Duration::ZERO };
+    let server = crate::serve::serve(listener, router(settings), limits, std::future::pending());
     (address, tokio::spawn(server))
 }
 

@@ -163,3 +163,13 @@ fn a_stream_that_is_dropped_or_has_ended_leaves_nothing_behind() {
         scene.run(&serde_json::json!({"model": "none", "messages": [{"role": "user", "content": ""}]}));
     assert_eq!(unknown.unwrap_err(), ExchangeError::UnknownModel("none".into()));
 }
+
+#[test]
+fn the_upstream_is_read_as_fast_as_the_client_reads() {
+    let scene = Scene::new(&[masking(&["zz"], "*")], answer(&["a", "b", "c", "d", "e"]));
+    let mut stream = scene.stream().unwrap();
+    for parts in 0..6 {
+        assert_eq!(scene.upstream.read.load(std::sync::atomic::Ordering::Relaxed), parts);
+        assert!(matches!(ready(stream.next()), Some(StreamEvent::Frame(_))));
+    }
+}

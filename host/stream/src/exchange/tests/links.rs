@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::account::{Account, Total};
 use crate::item::{Decision, Item};
 use crate::lane::{Batch, Channel, Edit, Finding, Hold, Outcome};
 use crate::stage::{
@@ -24,6 +25,7 @@ pub(super) struct Fake {
     fails: Option<(&'static str, StageError)>,
     /// Held by every link of it.
     pub(super) guard: Arc<()>,
+    pub(super) total: Arc<Total>,
 }
 
 impl Fake {
@@ -32,7 +34,14 @@ impl Fake {
         F: FnMut(&Batch<'_>) -> Result<Outcome, StageError> + Send + 'static,
     {
         let make = Arc::new(move || Box::new(make()) as Push);
-        Self { on_error: OnError::FailClosed, make, decision: None, fails: None, guard: Arc::default() }
+        Self {
+            on_error: OnError::FailClosed,
+            make,
+            decision: None,
+            fails: None,
+            guard: Arc::default(),
+            total: Arc::default(),
+        }
     }
 
     /// Answers the same each time.
@@ -95,6 +104,10 @@ impl Plugin for Fake {
     async fn start(&self) -> Result<Box<dyn Link>, StageError> {
         self.check("start")?;
         Ok(Box::new(FakeLink { push: (self.make)(), fake: self.clone() }))
+    }
+
+    fn settle(&self, account: &Account) {
+        self.total.add(account);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A scripted upstream, and an exchange with it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -45,6 +46,8 @@ pub(super) struct Upstream {
     script: Script,
     /// Held by the body.
     pub(super) guard: Arc<()>,
+    /// How many parts of bodies were read.
+    pub(super) read: Arc<AtomicUsize>,
     pub(super) asked: Mutex<Vec<UpstreamRequest>>,
 }
 
@@ -56,11 +59,12 @@ impl Backend for Upstream {
             Script::Whole(body) => Ok(UpstreamReply::Whole(Bytes::from(body))),
             Script::Error(error) => Err(error),
             Script::Stream { parts, open } => {
-                let guard = Arc::clone(&self.guard);
+                let (guard, read) = (Arc::clone(&self.guard), Arc::clone(&self.read));
                 let rest =
                     if open { stream::pending().left_stream() } else { stream::empty().right_stream() };
                 let body = stream::iter(parts).chain(rest).inspect(move |_| {
                     let _alive = &guard;
+                    read.fetch_add(1, Ordering::Relaxed);
                 });
                 Ok(UpstreamReply::Stream(Box::pin(body)))
             }
@@ -97,7 +101,12 @@ impl Scene {
         let pipeline = Arc::new(Pipeline { plugins, process: places.clone(), modify: places });
         Self {
             pipeline,
-            upstream: Arc::new(Upstream { script, guard: Arc::default(), asked: Mutex::default() }),
+            upstream: Arc::new(Upstream {
+                script,
+                guard: Arc::default(),
+                read: Arc::default(),
+                asked: Mutex::default(),
+            }),
         }
     }
 
