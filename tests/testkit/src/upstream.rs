@@ -105,6 +105,10 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         match played {
             Ok(After::Keep) => {}
             Ok(After::Close) => break,
+            Ok(After::Reset) => {
+                write.forget();
+                break;
+            }
             Err(_) => {
                 shared.abandoned.open();
                 break;

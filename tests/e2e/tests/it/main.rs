@@ -12,6 +12,7 @@ mod requests;
 mod stops;
 mod streams;
 mod upstream_failures;
+mod wire_faults;
 
 use rust_proxy_testkit::{ScriptedUpstream, Setup};
 
