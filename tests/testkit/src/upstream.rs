@@ -47,6 +47,11 @@ impl ScriptedUpstream {
         format!("http://{}/v1/", self.address)
     }
 
+    /// Plays this script from now on.
+    pub fn play(&self, script: Script) {
+        *self.shared.scripts.lock().expect("no panic under the lock") = [script].into();
+    }
+
     /// The requests that came, in order.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().expect("no panic under the lock").clone()
