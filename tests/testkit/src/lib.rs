@@ -29,4 +29,4 @@ pub use lanes::{Place, lanes};
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};
 pub use upstream::{ScriptedUpstream, unreachable_url};
-pub use wire::{Head, Seen};
+pub use wire::{Head, Seen, queued};

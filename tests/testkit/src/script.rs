@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -205,7 +206,8 @@ impl Script {
         self
     }
 
-    pub(crate) async fn play(self, to: &mut OwnedWriteHalf) -> io::Result<After> {
+    /// Plays it; `sent` counts the bytes of the body that the system took.
+    pub(crate) async fn play(self, to: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<After> {
         let length = match self.framing {
             Framing::Chunks => "transfer-encoding: chunked\r\n".to_owned(),
             Framing::Length(length) => format!("content-length: {length}\r\n"),
@@ -216,13 +218,16 @@ impl Script {
         }
         for step in self.steps {
             match step {
-                Step::Send(bytes) => match self.framing {
-                    Framing::Chunks => {
-                        let size = format!("{:x}\r\n", bytes.len());
-                        to.write_all(&[size.as_bytes(), &bytes, b"\r\n"].concat()).await?;
+                Step::Send(bytes) => {
+                    match self.framing {
+                        Framing::Chunks => {
+                            let size = format!("{:x}\r\n", bytes.len());
+                            to.write_all(&[size.as_bytes(), &bytes, b"\r\n"].concat()).await?;
+                        }
+                        Framing::Length(_) | Framing::Close => to.write_all(&bytes).await?,
                     }
-                    Framing::Length(_) | Framing::Close => to.write_all(&bytes).await?,
-                },
+                    sent.fetch_add(bytes.len(), Ordering::Relaxed);
+                }
                 Step::Wait(gate) => gate.pass().await,
                 Step::Stall => std::future::pending().await,
                 Step::Cut => return Ok(After::Close),
