@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::command::{self, cargo};
 use crate::steps::Steps;
-use crate::{boundaries, plugins, signer, test};
+use crate::{boundaries, fuzz, plugins, signer, test};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
@@ -14,13 +14,15 @@ pub(crate) fn run() -> Result<()> {
     steps.run("clippy of the plugins", || clippy_of(plugins::MANIFEST, plugins::TARGET_DIR))?;
     steps.run("clippy of the signer", || clippy_of(signer::MANIFEST, signer::TARGET_DIR))?;
     steps.run("docs", docs)?;
+    steps.run("fuzz", || fuzz::run(&fuzz::Plan::smoke()))?;
     test::run(&mut steps)
 }
 
 fn format() -> Result<()> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", plugins::MANIFEST]))?;
-    command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", signer::MANIFEST]))
+    command::run(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", signer::MANIFEST]))?;
+    command::run(&mut cargo(&["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
 }
 
 fn clippy() -> Result<()> {

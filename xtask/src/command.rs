@@ -23,7 +23,17 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
 /// triple from outside would put artifacts where no task looks. `RUSTUP_TOOLCHAIN` stays.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut command = command(&program, arguments);
+    as_from_a_shell(command(&program, arguments))
+}
+
+/// The nightly toolchain's cargo, likewise.
+pub(crate) fn nightly_cargo(arguments: &[&str]) -> Command {
+    let mut command = as_from_a_shell(command("rustup", &["run", "nightly", "cargo"]));
+    command.args(arguments).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    command
+}
+
+fn as_from_a_shell(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(is_about_our_own_build) {
             command.env_remove(name);

@@ -3,6 +3,7 @@
 mod boundaries;
 mod ci;
 mod command;
+mod fuzz;
 mod plugins;
 mod run;
 mod signer;
@@ -20,7 +21,9 @@ usage: cargo xtask TASK
 
   run            build everything, start the gateway and a local Dev API, print requests to try
   test           set up, build everything, run all tests
-  ci             format, clippy, crate boundaries and docs, then `test`
+  ci             format, clippy, crate boundaries and docs, a short `fuzz`, then `test`
+  fuzz [--seconds N] [TARGET...]
+                 run the fuzz targets, each on what is known and then for 10 seconds (or N)
   build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/,
                  and the signer, as build-signer does
   build-signer   build sign_bg.wasm and sign.wasm into config/signer/, with the key in SIGNER_KEY
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<()> {
+    if let Some(("fuzz", rest)) = arguments.split_first().map(|(task, rest)| (task.as_str(), rest)) {
+        return fuzz::run(&fuzz::Plan::parse(rest)?);
+    }
     match arguments.join(" ").as_str() {
         "run" => run::run(),
         "test" => test::run(&mut Steps::default()),

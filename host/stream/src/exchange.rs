@@ -102,13 +102,14 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         streaming: request.streaming(),
         metadata: Vec::new(),
     };
+    let choices = request.choices();
     let route =
         routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
     let mut links = route.pipeline.start().await?;
     // ③ process
     let reply = match chain::process(&mut links, &context, &mut request).await? {
-        Processed::Respond(text) => canned(&context, Some(&text)),
-        Processed::Block => canned(&context, None),
+        Processed::Respond(text) => canned(&context, choices, Some(&text)),
+        Processed::Block => canned(&context, choices, None),
         Processed::Forward { route: other } => {
             let backend = match other {
                 Some(model) => routes.route(&model).ok_or(ExchangeError::UnknownModel(model))?.backend,
@@ -122,13 +123,13 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     // ⑥ modify
     let chain = ResponseChain::open(links, &context).await?;
     match reply {
-        UpstreamReply::Whole(body) => modify_whole(&body, chain).await.map(Reply::Whole),
-        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, chain))),
+        UpstreamReply::Whole(body) => modify_whole(&body, choices, chain).await.map(Reply::Whole),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, choices, chain))),
     }
 }
 
-async fn modify_whole(body: &Bytes, mut chain: ResponseChain) -> Result<Bytes, ExchangeError> {
-    let mut response = Response::default();
+async fn modify_whole(body: &Bytes, choices: u32, mut chain: ResponseChain) -> Result<Bytes, ExchangeError> {
+    let mut response = Response::new(choices, !chain.is_empty());
     let mut flow = Flow::default();
     response.read_whole(body, &mut flow)?;
     let (flow, stopped) = chain.push(flow, || response.unfinished()).await?;
@@ -151,12 +152,12 @@ impl ResponseStream {
         Self { inner: Box::pin(events) }
     }
 
-    fn new(body: BodyStream, chain: ResponseChain) -> Self {
+    fn new(body: BodyStream, choices: u32, chain: ResponseChain) -> Self {
         let modifying = Modifying {
             body: body.fuse(),
-            chain,
             decoder: Decoder::default(),
-            response: Response::default(),
+            response: Response::new(choices, !chain.is_empty()),
+            chain,
             out: VecDeque::new(),
         };
         let inner = stream::unfold(State::Open(Box::new(modifying)), |state| async {

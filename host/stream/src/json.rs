@@ -2,15 +2,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 mod pointer;
+mod reader;
 
 pub use pointer::{CannotSet, NotAPointer, Pointer};
+pub(crate) use reader::{Reader, Step, Token};
 
 /// Where `inner`, a part of `outer`, stands in it.
 pub(crate) fn place(outer: &str, inner: &str) -> Range<usize> {
@@ -62,45 +65,58 @@ pub(crate) fn text(literal: &str) -> Cow<'_, str> {
 ///
 /// Borrows where nothing is escaped.
 pub(crate) fn unquote<'a>(literal: &'a str, half: &mut Option<u16>) -> Cow<'a, str> {
-    let inner = literal.get(1..literal.len().saturating_sub(1)).unwrap_or_default();
-    if half.is_none() && memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Cow::Borrowed(inner);
+    let mut rest = content(literal);
+    if half.is_none() && memchr::memchr(b'\\', rest.as_bytes()).is_none() {
+        return Cow::Borrowed(rest);
     }
-    let mut out = String::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some(next) = rest.chars().next() {
-        let unit = escape_unit(rest);
-        if let Some(high) = half.take() {
-            match unit {
-                Some(low @ 0xdc00..=0xdfff) => {
-                    out.extend(char::decode_utf16([high, low]).flatten());
-                    rest = rest.get(6..).unwrap_or_default();
-                    continue;
-                }
-                _ => out.push(char::REPLACEMENT_CHARACTER),
-            }
-        }
-        let length = match (next, unit) {
-            ('\\', Some(unit)) => {
-                match char::from_u32(u32::from(unit)) {
-                    Some(char) => out.push(char),
-                    None if unit < 0xdc00 => *half = Some(unit),
-                    None => out.push(char::REPLACEMENT_CHARACTER),
-                }
-                6
-            }
-            ('\\', None) => {
-                out.push(simple_escape(rest));
-                2
-            }
-            (char, _) => {
-                out.push(char);
-                char.len_utf8()
-            }
-        };
-        rest = rest.get(length..).unwrap_or_default();
+    let mut out = String::with_capacity(rest.len());
+    while let Some(unit) = next_unit(rest, half) {
+        out.extend(unit.lone.then_some(char::REPLACEMENT_CHARACTER));
+        out.extend(unit.char);
+        rest = rest.get(unit.length..).unwrap_or_default();
     }
     Cow::Owned(out)
+}
+
+/// What stands between the quotes of a string literal.
+pub(crate) fn content(literal: &str) -> &str {
+    literal.get(1..literal.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// One character or escape of a string literal that serde has checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Whether half a surrogate pair stood before it that is now known to be alone.
+    pub(crate) lone: bool,
+    /// What it stands for; `None` for the first half of a surrogate pair.
+    pub(crate) char: Option<char>,
+    /// Its bytes in the literal.
+    pub(crate) length: usize,
+}
+
+/// The first unit of what stands between the quotes of a literal. `half` is a first half of a surrogate pair
+/// that stands before it, and takes the one that the unit is.
+pub(crate) fn next_unit(rest: &str, half: &mut Option<u16>) -> Option<Unit> {
+    let first = rest.chars().next()?;
+    Some(match (half.take(), escape_unit(rest)) {
+        (Some(high), Some(low @ 0xdc00..=0xdfff)) => {
+            let char = char::decode_utf16([high, low]).next().and_then(Result::ok);
+            Unit { lone: false, char, length: 6 }
+        }
+        (before, Some(unit @ 0xd800..=0xdbff)) => {
+            *half = Some(unit);
+            Unit { lone: before.is_some(), char: None, length: 6 }
+        }
+        (before, Some(unit)) => {
+            let char = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+            Unit { lone: before.is_some(), char: Some(char), length: 6 }
+        }
+        (before, None) if first == '\\' => {
+            let char = rest.chars().nth(1).map(simple_escape);
+            Unit { lone: before.is_some(), char, length: 2 }
+        }
+        (before, None) => Unit { lone: before.is_some(), char: Some(first), length: first.len_utf8() },
+    })
 }
 
 /// The UTF-16 unit of a `\uXXXX` escape at the beginning of `rest`.
@@ -109,16 +125,15 @@ fn escape_unit(rest: &str) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// The character of a two-character escape at the beginning of `rest`.
-fn simple_escape(rest: &str) -> char {
-    match rest.as_bytes().get(1) {
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(byte) => char::from(*byte),
-        None => char::REPLACEMENT_CHARACTER,
+/// What a backslash and this character stand for.
+fn simple_escape(char: char) -> char {
+    match char {
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        char => char,
     }
 }
 
@@ -165,16 +180,51 @@ impl<'de> Deserialize<'de> for Object<'de> {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// How deep [`string_values`] looks.
+/// A list of at most this many elements, bounded while it is read.
+#[derive(Debug)]
+pub(crate) struct AtMost<T, const MAX: usize>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for AtMost<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+            type Value = AtMost<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MAX} elements")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<AtMost<T, MAX>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == MAX {
+                        return Err(serde::de::Error::invalid_length(MAX, &self));
+                    }
+                    elements.push(element);
+                }
+                Ok(AtMost(elements))
+            }
+        }
+
+        deserializer.deserialize_seq(List(PhantomData))
+    }
+}
+
+/// How deep we look into a JSON text.
 const DEPTH_MAX: usize = 64;
 
 /// Bytes of pointers for each byte of JSON: far more than any real arguments need, and a bound for those in which
 /// many small values stand under one long key.
 const POINTERS_MAX: usize = 16;
 
-/// Why [`string_values`] does not look into a JSON text: it is nested too deep, has a key twice in one object, or
-/// too many values under too long keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Bytes of pointers that any JSON may have.
+const POINTERS_FREE: usize = 4096;
+
+/// Why a JSON text is not looked into: it is nested too deep, has a key twice in one object, or too many values
+/// under too long keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its JSON is nested deeper than {DEPTH_MAX}, or has too many values under too long keys")]
 pub(crate) struct TooComplex;
 
 /// A string value: its JSON pointer and the place of its literal.
@@ -187,7 +237,7 @@ type Value = (String, Range<usize>);
 /// [`TooComplex`]: shown as it stands, with its escapes, such a text would hide words from a filter.
 pub(crate) fn string_values(text: &str) -> Result<Option<Vec<Value>>, TooComplex> {
     let Ok(raw) = serde_json::from_str(text) else { return Ok(None) };
-    let left = text.len().saturating_mul(POINTERS_MAX).saturating_add(4096);
+    let left = text.len().saturating_mul(POINTERS_MAX).saturating_add(POINTERS_FREE);
     let mut walk = Walk { outer: text, left, found: Vec::new() };
     walk.value(raw, "", 0)?;
     Ok(Some(walk.found))

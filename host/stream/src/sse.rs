@@ -49,6 +49,8 @@ pub struct Decoder {
     content: bool,
     /// The last line ended with a CR: a following LF belongs to it.
     after_cr: bool,
+    /// Whether input was cut off already: only the stream's first bytes are a byte order mark.
+    begun: bool,
 }
 
 impl Decoder {
@@ -112,7 +114,9 @@ impl Decoder {
         if raw.len() > BLOCK_MAX {
             return Err(SseError::TooLong);
         }
-        let (name, data) = parse(std::str::from_utf8(&raw).map_err(|_| SseError::NotUtf8)?);
+        let text = std::str::from_utf8(&raw).map_err(|_| SseError::NotUtf8)?;
+        let marked = !std::mem::replace(&mut self.begun, true);
+        let (name, data) = parse(text.strip_prefix('\u{feff}').filter(|_| marked).unwrap_or(text));
         Ok(Block { raw, name, data })
     }
 }
@@ -121,7 +125,6 @@ impl Decoder {
 fn parse(block: &str) -> (Option<String>, Option<String>) {
     let mut name = None;
     let mut data: Option<String> = None;
-    let block = block.strip_prefix('\u{feff}').unwrap_or(block);
     for line in block.split(['\n', '\r']).filter(|line| !line.is_empty()) {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);

@@ -30,7 +30,7 @@ use crate::{Batch, CloseReason, Lane};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Lanes<S> {
-    // Few are open at once: a list is found through faster than a map is hashed.
+    // Few are open at once, by ascending number: a list is found through faster than a map is hashed.
     open: Vec<Open<S>>,
 }
 
@@ -127,32 +127,47 @@ impl<S> Lanes<S> {
         mut each: impl FnMut(&mut S, Update<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         for lane in &batch.opened {
-            self.open.push(Open { lane: lane.id, end: 0, state: open(lane) });
+            let at = self.open.partition_point(|open| open.lane < lane.id);
+            self.open.insert(at, Open { lane: lane.id, end: 0, state: open(lane) });
         }
+        // A whole answer can open and close thousands of lanes in one batch.
+        let mut closed = batch.closed.clone();
+        closed.sort_unstable_by_key(|(lane, _)| *lane);
+        let reason = |lane: u32| {
+            let at = closed.binary_search_by_key(&lane, |(lane, _)| *lane).ok()?;
+            closed.get(at).map(|(_, why)| *why)
+        };
+        let mut grown = Vec::new();
         for piece in &batch.pieces {
-            let closed = batch.closed.iter().find(|(lane, _)| *lane == piece.lane).map(|(_, why)| *why);
             let open = self.find(piece.lane)?;
-            let update = Update { lane: piece.lane, offset: piece.offset, text: &piece.text, closed };
+            let update = Update {
+                lane: piece.lane,
+                offset: piece.offset,
+                text: &piece.text,
+                closed: reason(piece.lane),
+            };
             open.end = update.end();
+            if update.closed.is_some() {
+                grown.push(piece.lane);
+            }
             each(&mut open.state, update)?;
         }
+        grown.sort_unstable();
         for &(lane, why) in &batch.closed {
-            if !batch.pieces.iter().any(|piece| piece.lane == lane) {
+            if grown.binary_search(&lane).is_err() {
                 let open = self.find(lane)?;
                 each(&mut open.state, Update { lane, offset: open.end, text: "", closed: Some(why) })?;
             }
-            self.open.retain(|open| open.lane != lane);
+        }
+        if !closed.is_empty() {
+            self.open.retain(|open| reason(open.lane).is_none());
         }
         Ok(())
     }
 
     fn find(&mut self, lane: u32) -> Result<&mut Open<S>, String> {
-        // The lane that grows is mostly the newest.
-        self.open
-            .iter_mut()
-            .rev()
-            .find(|open| open.lane == lane)
-            .ok_or_else(|| format!("lane {lane} is not open"))
+        let at = self.open.binary_search_by_key(&lane, |open| open.lane);
+        at.ok().and_then(|at| self.open.get_mut(at)).ok_or_else(|| format!("lane {lane} is not open"))
     }
 }
 

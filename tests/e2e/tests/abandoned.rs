@@ -3,6 +3,9 @@
 //! In a process of its own, since it counts the process's tasks and sockets. Timers are counted with the tasks that
 //! own them; instances, slots and their pool by being taken, all of them, once more. The figures:
 //! `cargo test --test abandoned -- --nocapture`.
+
+// Lets lints know that all of it is tests, helpers too.
+#![cfg(test)]
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -68,6 +68,11 @@ impl ResponseChain {
         Ok(chain)
     }
 
+    /// Whether there is no link.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
     /// Passes one step through all links. `unfinished` tells the choices that a `respond` has to answer.
     ///
     /// # Errors

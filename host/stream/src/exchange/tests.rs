@@ -1,8 +1,10 @@
 use super::*;
 
+mod calls;
 mod client;
 mod contract;
 mod endings;
+mod hidden;
 #[path = "../../../../tests/testkit/src/lanes.rs"]
 #[expect(unreachable_pub, reason = "it is public in the testkit")]
 mod lanes;

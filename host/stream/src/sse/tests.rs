@@ -31,6 +31,16 @@ fn fields_are_read_as_the_standard_says() {
 }
 
 #[test]
+fn a_byte_order_mark_is_one_at_the_beginning_of_the_stream_only() {
+    assert_eq!(data("data: a\n\n\u{feff}data: b\n\ndata: c\n\n"), ["a", "c"]);
+    // However its lines end and wherever it is cut: this LF may come with the block before or the one behind.
+    let parts = ["data: a\r\r", "\n\u{feff}data: b\n\n"].map(str::as_bytes);
+    let fields =
+        |chunks: &[&[u8]]| decode(chunks).unwrap().into_iter().map(|block| block.data).collect::<Vec<_>>();
+    assert_eq!(fields(&parts), fields(&[&parts.concat()]));
+}
+
+#[test]
 fn end_within_an_event_is_not_a_clean_end() {
     assert_eq!(decode(&[b"data: {\"a\""]), Err(SseError::Cut));
     assert_eq!(decode(&[b"data: a\n"]), Err(SseError::Cut));

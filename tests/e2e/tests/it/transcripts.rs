@@ -1,9 +1,11 @@
 //! Streams in the shapes of real servers, over sockets. The stream crate's tests have every split of them.
 #![expect(clippy::disallowed_methods, reason = "reads transcripts")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use rust_proxy_testkit::{Script, ScriptedUpstream, Setup, lanes};
+use rust_proxy_testkit::{Place, Script, ScriptedUpstream, Setup, lanes};
+use serde_json::Value;
 
 use crate::masked;
 
@@ -33,23 +35,39 @@ fn scripts(body: &str) -> [Script; 3] {
 async fn what_no_plugin_edits_leaves_byte_for_byte() {
     let upstream = ScriptedUpstream::start([]).await;
     let looking = Setup::new().plugins(&["sensitive-word"]).toml(PLUGIN).toml("config = { words = ['zzz'] }");
-    for setup in [Setup::new(), looking] {
+    for (setup, looks) in [(Setup::new(), false), (looking, true)] {
         let gateway = setup.upstream(&upstream).start().await;
         for (name, transcript) in transcripts() {
+            // Tokens that the model did not take do not pass a plugin.
+            if looks && name == "openai-logprobs" {
+                continue;
+            }
             for script in scripts(&transcript) {
                 upstream.play(script);
                 let body = gateway.ask("hello").await.body().await;
-                // Where half a surrogate pair is in a frame, it waits for the other.
-                let (body, transcript) = (whole_pairs(&name, &body), whole_pairs(&name, &transcript));
                 assert_eq!(body, transcript, "{name}");
             }
         }
     }
 }
 
-/// The texts alone, for the one transcript in which a pair is cut in two.
-fn whole_pairs(name: &str, body: &str) -> String {
-    if name == "deepseek-reasoning" { format!("{:?}", lanes(body)) } else { body.to_owned() }
+/// The texts of a stream; arguments as the JSON that they are, whatever its spelling.
+fn texts(stream: &str) -> BTreeMap<Place, Value> {
+    let value = |(place, text): (Place, String)| {
+        let is_json = place.1.starts_with("arguments/");
+        let value = if is_json { serde_json::from_str(&text).expect("JSON") } else { text.into() };
+        (place, value)
+    };
+    lanes(stream).into_iter().map(value).collect()
+}
+
+fn masked_values(value: Value) -> Value {
+    match value {
+        Value::String(text) => masked(&text, &WORDS).into(),
+        Value::Array(values) => values.into_iter().map(masked_values).collect(),
+        Value::Object(values) => values.into_iter().map(|(key, value)| (key, masked_values(value))).collect(),
+        other => other,
+    }
 }
 
 #[tokio::test]
@@ -59,15 +77,12 @@ async fn every_text_is_masked() {
     let setup = Setup::new().upstream(&upstream).plugins(&["sensitive-word"]).toml(PLUGIN).toml(&config);
     let gateway = setup.start().await;
     for (name, transcript) in transcripts() {
-        let mut expected = lanes(&transcript);
-        expected.retain(|(_, field), _| !field.starts_with("arguments/"));
-        expected.values_mut().for_each(|text| *text = masked(text, &WORDS));
+        let mask = |(place, text)| (place, masked_values(text));
+        let expected: BTreeMap<_, _> = texts(&transcript).into_iter().map(mask).collect();
         for script in scripts(&transcript) {
             upstream.play(script);
             let body = gateway.ask("hello").await.body().await;
-            let mut texts = lanes(&body);
-            texts.retain(|(_, field), _| !field.starts_with("arguments/"));
-            assert_eq!(texts, expected, "{name}");
+            assert_eq!(texts(&body), expected, "{name}");
             assert!(body.ends_with("data: [DONE]\n\n"), "{name}: {body}");
         }
     }

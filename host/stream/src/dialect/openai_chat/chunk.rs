@@ -1,27 +1,60 @@
 //! ⑥ One chunk of a stream, or a whole answer: the places in its JSON that matter.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::UpstreamError;
-use crate::json::{self, Object};
+use crate::json::{self, AtMost, Object};
 use crate::lane::{Channel, CloseReason};
+
+mod delta;
+mod logprobs;
+
+use delta::RawDelta;
+pub(super) use logprobs::{Entries, Entry, Logprobs};
 
 /// The most choices of an answer: what OpenAI's API takes as `n`.
 pub(super) const CHOICES_MAX: usize = 128;
 
-/// The fields of a delta or message that are lanes.
+/// The fields of a delta or message that are lanes as they stand.
 pub(super) const TEXT_FIELDS: [(&str, Channel); 4] = [
     ("reasoning_content", Channel::Reasoning),
     ("reasoning", Channel::Reasoning),
     ("content", Channel::Text),
     ("refusal", Channel::Refusal),
 ];
+
+/// A place of a choice that has text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    /// One of [`TEXT_FIELDS`], by its place there.
+    Text(usize),
+    /// `reasoning_details[].text` of an entry, or its `summary`.
+    Detail {
+        /// The entry's number.
+        entry: u32,
+        /// Whether it is the summary.
+        summary: bool,
+    },
+    /// `audio.transcript`.
+    Transcript,
+    /// `annotations[].url_citation.title`, a lane for each.
+    Title,
+    /// `tool_calls[].function.arguments` of a call: JSON.
+    Arguments(u32),
+    /// `tool_calls[].custom.input` of a call.
+    Input(u32),
+    /// `function_call.arguments`: JSON.
+    FunctionCall,
+}
+
+impl Field {
+    pub(super) const CONTENT: Self = Self::Text(2);
+    pub(super) const REFUSAL: Self = Self::Text(3);
+}
 
 /// What a chunk or a whole answer holds.
 #[derive(Debug, Default)]
@@ -35,13 +68,38 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) index: u32,
-    /// Field (its place in [`TEXT_FIELDS`]) and place of each string literal that is a lane's and not empty.
-    pub(super) texts: Vec<(usize, Range<usize>)>,
-    /// Whether it has a part of a tool call.
-    pub(super) calls: bool,
+    /// Its texts, and the tool calls that it has a part of.
+    pub(super) texts: Vec<Text>,
     pub(super) finish: Option<CloseReason>,
-    /// The place of `logprobs` that are not null.
-    pub(super) logprobs: Option<Range<usize>>,
+    /// What is known of its text besides the text.
+    pub(super) notes: Vec<Note>,
+    pub(super) logprobs: Option<Logprobs>,
+}
+
+/// A text of a chunk.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) field: Field,
+    /// Its literal, if it is not empty.
+    pub(super) literal: Option<Range<usize>>,
+    /// Of a tool call.
+    pub(super) call: Option<Call>,
+}
+
+/// What a chunk says of a tool call besides its arguments.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+}
+
+/// A value that is true of a text as the upstream sent it: a signature, offsets of citations.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) field: Field,
+    pub(super) place: Range<usize>,
+    /// What stands in its place where the text was edited.
+    pub(super) instead: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -59,36 +117,22 @@ struct RawChoice<'a> {
     #[serde(default)]
     index: u32,
     #[serde(borrow)]
-    delta: Option<RawDelta<'a>>,
+    delta: Option<&'a RawValue>,
     #[serde(borrow)]
-    message: Option<RawDelta<'a>>,
+    message: Option<&'a RawValue>,
     #[serde(borrow)]
     finish_reason: Option<Cow<'a, str>>,
     #[serde(borrow)]
     logprobs: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct RawDelta<'a> {
-    #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    refusal: Option<&'a RawValue>,
-    tool_calls: Option<IgnoredAny>,
-    function_call: Option<IgnoredAny>,
-}
-
 impl Chunk {
-    /// Reads a chunk's data or a whole answer's body.
+    /// Reads a chunk's data or a whole answer's body; its texts only where links look at them (`scanned`).
     ///
     /// # Errors
     /// [`UpstreamError::Reported`] for an error object, [`UpstreamError::Protocol`] for anything that is not
     /// in the dialect.
-    pub(super) fn parse(data: &str) -> Result<Self, UpstreamError> {
+    pub(super) fn parse(data: &str, scanned: bool) -> Result<Self, UpstreamError> {
         if !data.trim_start().starts_with('{') {
             return Err(protocol("it is not a JSON object"));
         }
@@ -99,38 +143,40 @@ impl Chunk {
         let Some(choices) = raw.choices else {
             return Err(protocol("there are no `choices` in it"));
         };
-        let Choices(choices) = read(choices.get())?;
-        let choices = choices.into_iter().map(|choice| choice.places(data)).collect::<Result<_, _>>()?;
+        // An empty choice takes two bytes of JSON and many more here.
+        let AtMost::<RawChoice<'_>, CHOICES_MAX>(raw_choices) = read(choices.get())?;
+        let mut choices: Vec<Choice> = Vec::with_capacity(raw_choices.len());
+        for choice in raw_choices {
+            if choices.iter().any(|known| known.index == choice.index) {
+                return Err(protocol("a choice stands twice in it"));
+            }
+            choices.push(choice.places(data, scanned)?);
+        }
         Ok(Self { choices, usage: raw.usage.is_some() })
     }
 }
 
 impl RawChoice<'_> {
-    fn places(self, data: &str) -> Result<Choice, UpstreamError> {
-        let (mut texts, mut calls) = (Vec::new(), false);
-        // A reader takes one of the two; the other would pass unseen.
-        if self.delta.is_some() && self.message.is_some() {
-            return Err(protocol("a choice has both `delta` and `message`"));
-        }
-        if let Some(delta) = self.delta.or(self.message) {
-            calls = delta.tool_calls.is_some() || delta.function_call.is_some();
-            let fields = [delta.reasoning_content, delta.reasoning, delta.content, delta.refusal];
-            for (field, value) in fields.into_iter().enumerate() {
-                let Some(value) = value.filter(|value| value.get() != "\"\"") else { continue };
-                if !json::is_string(value) {
-                    let name = TEXT_FIELDS.get(field).map_or("", |(name, _)| *name);
-                    return Err(protocol(&format!("`{name}` is not a string")));
-                }
-                texts.push((field, json::place(data, value.get())));
+    fn places(self, data: &str, scanned: bool) -> Result<Choice, UpstreamError> {
+        let (texts, notes) = (Vec::new(), Vec::new());
+        let mut choice = Choice { index: self.index, texts, finish: None, notes, logprobs: None };
+        if scanned {
+            // A reader takes one of the two; the other would pass unseen.
+            if self.delta.is_some() && self.message.is_some() {
+                return Err(protocol("a choice has both `delta` and `message`"));
             }
+            if let Some(delta) = self.delta.or(self.message) {
+                read::<RawDelta<'_>>(delta.get())?.places(data, &mut choice)?;
+            }
+            choice.logprobs = self.logprobs.map(|value| Logprobs::parse(data, value.get()));
         }
         // Some servers send an empty string for null.
         let finish = self.finish_reason.as_deref().filter(|reason| !reason.is_empty());
         if finish == Some("error") {
             return Err(UpstreamError::Reported("the answer ended with an error".to_owned()));
         }
-        let logprobs = self.logprobs.map(|value| json::place(data, value.get()));
-        Ok(Choice { index: self.index, texts, calls, finish: finish.map(close_reason), logprobs })
+        choice.finish = finish.map(close_reason);
+        Ok(choice)
     }
 }
 
@@ -154,7 +200,7 @@ fn close_reason(finish_reason: &str) -> CloseReason {
 
 /// The message of a body that is an error object, `{"error": …}`.
 pub fn reported_error(body: &[u8]) -> Option<String> {
-    match Chunk::parse(std::str::from_utf8(body).ok()?) {
+    match Chunk::parse(std::str::from_utf8(body).ok()?, false) {
         Err(UpstreamError::Reported(message)) => Some(message),
         _ => None,
     }
@@ -182,37 +228,6 @@ pub fn error_message(error: &str) -> String {
     message.chars().take(MESSAGE_MAX).collect()
 }
 
-/// The choices of a chunk, bounded while they are read: an empty one takes two bytes of JSON and many more here.
-struct Choices<'a>(Vec<RawChoice<'a>>);
-
-impl<'de> Deserialize<'de> for Choices<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-
-        impl<'de> Visitor<'de> for List {
-            type Value = Choices<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of choices")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
-                let mut choices: Vec<RawChoice<'de>> = Vec::new();
-                while let Some(choice) = list.next_element::<RawChoice<'de>>()? {
-                    if choices.len() == CHOICES_MAX || choices.iter().any(|known| known.index == choice.index)
-                    {
-                        return Err(serde::de::Error::custom("too many choices, or one twice"));
-                    }
-                    choices.push(choice);
-                }
-                Ok(Choices(choices))
-            }
-        }
-
-        deserializer.deserialize_seq(List)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +251,7 @@ mod tests {
 
     #[test]
     fn choices_are_bounded_while_they_are_read() {
-        let many = |choices: &str| Chunk::parse(&format!(r#"{{"choices":[{choices}]}}"#)).map(drop);
+        let many = |choices: &str| Chunk::parse(&format!(r#"{{"choices":[{choices}]}}"#), false).map(drop);
         let numbered: Vec<String> = (0..129).map(|index| format!(r#"{{"index":{index}}}"#)).collect();
         assert!(many(&numbered[..128].join(",")).is_ok());
         assert!(many(&numbered.join(",")).is_err());
@@ -245,7 +260,7 @@ mod tests {
 
     #[test]
     fn errors_hold_no_text_of_the_answer() {
-        let error = Chunk::parse(r#"{"choices":[{"delta":"secret banana"}]}"#).unwrap_err().to_string();
+        let error = Chunk::parse(r#"{"choices":[{"delta":"secret banana"}]}"#, true).unwrap_err().to_string();
         assert!(error.contains("wrong type") && !error.contains("banana"), "{error}");
     }
 }

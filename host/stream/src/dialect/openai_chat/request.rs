@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::chunk::CHOICES_MAX;
 use crate::error::ExchangeError;
 use crate::item::{Change, Item};
 use crate::json::{self, Object};
@@ -26,6 +27,7 @@ pub struct Request {
     model_place: Range<usize>,
     streaming: bool,
     include_usage: bool,
+    choices: u32,
     messages: Vec<Message>,
     messages_place: Range<usize>,
     changed: bool,
@@ -51,6 +53,9 @@ impl Request {
             }
             None => false,
         };
+        // A number that no upstream takes is the upstream's to refuse.
+        let choices = fields.get("n").and_then(|raw| raw.get().parse().ok());
+        let choices = choices.filter(|choices| (1..=CHOICES_MAX).contains(choices));
         let messages_raw =
             fields.get("messages").ok_or_else(|| invalid("messages", "missing; send a list of messages"))?;
         let list: Vec<&RawValue> = nested("messages", messages_raw, "a list of messages")?;
@@ -69,6 +74,7 @@ impl Request {
             model_place,
             streaming,
             include_usage,
+            choices: choices.and_then(|choices| u32::try_from(choices).ok()).unwrap_or(1),
             messages,
             messages_place,
             changed: false,
@@ -84,6 +90,11 @@ impl Request {
     /// Whether the client wants a stream.
     pub fn streaming(&self) -> bool {
         self.streaming
+    }
+
+    /// How many answers the client wants (`n`).
+    pub fn choices(&self) -> u32 {
+        self.choices
     }
 
     /// The text of the last message that a user wrote, its parts on lines of their own.

@@ -2,16 +2,19 @@
 //!
 //! Each chunk is kept as it came until all its text has passed the links. Text that comes back says which
 //! stretch of the upstream's text it stands for (`Segment`), so it finds its chunk: a chunk whose text came
-//! back as it was leaves byte for byte; of another only the string literals are replaced. A chunk of which a
-//! part is held is sent in two: first as it is, without that part, then a small frame with the rest. Text
-//! without a chunk of its own (inserted behind the end) gets a small frame too.
+//! back as it was leaves byte for byte; of another only the changed stretches of its string literals are
+//! replaced. A chunk of which a part is held is sent in two: first as it is, without that part, then a small
+//! frame with the rest. Text without a chunk of its own (inserted behind the end) gets a small frame too.
+//!
+//! `source.rs` finds the lanes in the literals of a field, `lanes.rs` gives released text back to the parts of
+//! chunks, `frame.rs` writes a chunk from its parts, `queue.rs` keeps chunks in their order.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::chunk::{CHOICES_MAX, Chunk};
+use super::chunk::{CHOICES_MAX, Choice, Chunk, Field, Logprobs};
 use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
 use crate::lane::CloseReason;
@@ -21,20 +24,33 @@ mod canned;
 mod frame;
 mod lanes;
 mod queue;
+mod source;
+mod tokens;
 
 pub(crate) use canned::canned;
-use frame::{Frame, Part, Template};
-use lanes::LaneState;
+use frame::{Frame, Note, Sent, Template};
+use lanes::{LaneState, Lanes};
 use queue::{QUEUED_MAX, Queue};
+use source::{Reading, Source};
+use tokens::{Count, Tokens};
+
+/// The most fields with text of one answer: enough for all choices, or for many parallel tool calls.
+const SOURCES_MAX: usize = 1024;
 
 /// One answer on its way through.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
-    /// By lane id.
-    lanes: Vec<LaneState>,
+    /// Whether links look at it.
+    scanned: bool,
+    /// The choices that were asked for.
+    expected: u32,
+    lanes: Lanes,
+    sources: Vec<Source>,
     choices: Vec<ChoiceState>,
     queue: Queue,
     template: Template,
+    /// Whether the last chunk could not be read; what was read of it has no place.
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -45,9 +61,16 @@ struct ChoiceState {
     begun: bool,
     /// Whether the client has its finish reason.
     finish_sent: bool,
+    /// The tokens of `content` and `refusal` in its `logprobs`.
+    tokens: [Count; 2],
 }
 
 impl Response {
+    /// An answer to a request for `choices` of them, which links look at if it is `scanned`.
+    pub(crate) fn new(choices: u32, scanned: bool) -> Self {
+        Self { scanned, expected: choices, ..Self::default() }
+    }
+
     /// Reads a block of the upstream's stream, adding its text to `flow`. Answers whether it is the terminal
     /// marker.
     ///
@@ -67,7 +90,7 @@ impl Response {
         if block.name.as_deref() == Some("ping") || data.trim().is_empty() {
             return Ok(false);
         }
-        let chunk = match (Chunk::parse(&data), block.name.as_deref()) {
+        let chunk = match (Chunk::parse(&data, self.scanned), block.name.as_deref()) {
             (Err(UpstreamError::Protocol(_)), Some("error")) => {
                 return Err(UpstreamError::Reported(super::error_message(&data)));
             }
@@ -76,7 +99,7 @@ impl Response {
         if chunk.choices.is_empty() && !chunk.usage {
             return Ok(false);
         }
-        self.read_chunk(Frame::new(block.raw, block.name, data), &chunk, false, flow)?;
+        self.read_chunk(Frame::new(block.raw, block.name, data), chunk, flow)?;
         if self.queue.bytes() > QUEUED_MAX {
             return Err(UpstreamError::Protocol(format!(
                 "more than {QUEUED_MAX} bytes of it wait for held text"
@@ -92,28 +115,20 @@ impl Response {
     pub(crate) fn read_whole(&mut self, body: &Bytes, flow: &mut Flow) -> Result<(), UpstreamError> {
         let data =
             std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
-        let chunk = Chunk::parse(data)?;
-        self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), &chunk, true, flow)?;
-        for choice in chunk.choices.iter().filter(|choice| choice.finish.is_none()) {
-            self.finish(choice.index, CloseReason::Other, flow);
-        }
-        Ok(())
+        let chunk = Chunk::parse(data, self.scanned)?;
+        let choices: Vec<u32> = chunk.choices.iter().map(|choice| choice.index).collect();
+        self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), chunk, flow)?;
+        choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
     }
 
-    fn read_chunk(
-        &mut self,
-        mut frame: Frame,
-        chunk: &Chunk,
-        whole: bool,
-        flow: &mut Flow,
-    ) -> Result<(), UpstreamError> {
+    fn read_chunk(&mut self, mut frame: Frame, chunk: Chunk, flow: &mut Flow) -> Result<(), UpstreamError> {
         if self.template.first.is_empty() {
             self.template.first.clone_from(&frame.data);
         }
         // First what can be wrong, so that a frame is taken as a whole or not at all.
         for choice in &chunk.choices {
             match self.choices.iter().find(|state| state.index == choice.index) {
-                Some(state) if state.finished && !choice.texts.is_empty() => {
+                Some(state) if state.finished && choice.texts.iter().any(|text| text.literal.is_some()) => {
                     return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
                 }
                 Some(_) => {}
@@ -123,45 +138,99 @@ impl Response {
                 None => self.choices.push(ChoiceState::new(choice.index)),
             }
         }
+        frame.usage_only = chunk.choices.is_empty();
+        frame.choices = chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())).collect();
         let several = chunk.choices.len() > 1;
-        for choice in &chunk.choices {
-            frame.choices.push((choice.index, choice.finish.is_some()));
-            frame.urgent |= choice.calls || (several && choice.texts.is_empty());
-            frame.logprobs.extend(choice.logprobs.clone());
-            for (field, literal) in &choice.texts {
-                let lane = lane(&mut self.lanes, choice.index, *field, flow);
-                let text = lane.read(frame.data.get(literal.clone()).unwrap_or_default(), whole)?;
-                let part = Part::new(lane.id, literal.clone(), &text);
-                if !part.done {
-                    lane.parts.push_back((self.queue.next_place(), frame.parts.len()));
-                    flow.text(lane.id).push_original(&text.text, text.source.end);
-                }
-                frame.parts.push(part);
+        let finishes: Vec<_> = chunk.choices.iter().map(|choice| (choice.index, choice.finish)).collect();
+        for choice in chunk.choices {
+            let calls = choice.texts.iter().any(|text| text.call.is_some());
+            frame.urgent |= calls || (several && choice.texts.is_empty());
+            if let Err(error) = self.read_choice(choice, &mut frame, flow) {
+                self.broken = true;
+                return Err(error);
             }
         }
-        frame.usage_only = chunk.choices.is_empty();
         self.queue.push(frame);
-        for choice in &chunk.choices {
-            if let Some(reason) = choice.finish {
-                self.finish(choice.index, reason, flow);
+        finishes.into_iter().try_for_each(|(choice, reason)| match reason {
+            Some(reason) => self.finish(choice, reason, flow),
+            None => Ok(()),
+        })
+    }
+
+    /// Reads what a chunk has of one choice.
+    fn read_choice(
+        &mut self,
+        choice: Choice,
+        frame: &mut Frame,
+        flow: &mut Flow,
+    ) -> Result<(), UpstreamError> {
+        let index = choice.index;
+        for text in choice.texts {
+            let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame };
+            if let (Field::Title, Some(literal)) = (text.field, text.literal.clone()) {
+                let mut title = Source::new(index, text.field);
+                title.read(usize::MAX, literal, &mut to)?;
+                title.end(CloseReason::Next, &mut to)?;
+                continue;
+            }
+            let (at, source) = source(&mut self.sources, index, text.field)?;
+            if let Some(call) = text.call {
+                source.head(call.id, call.name);
+                to.frame.calls.push(at);
+            }
+            if let Some(literal) = text.literal {
+                source.read(at, literal, &mut to)?;
+            }
+        }
+        let place = self.queue.next_place();
+        if let Some(logprobs) = choice.logprobs {
+            let tokens = self.tokens(index, logprobs, flow)?;
+            for (lane, end) in tokens.ends() {
+                frame.needs = Some((lane, end));
+                frame.watching += usize::from(self.lanes.watch(lane, end, place));
+            }
+            frame.tokens.push(tokens);
+        }
+        for note in choice.notes {
+            let known =
+                self.sources.iter().find(|source| (source.choice, source.field) == (index, note.field));
+            if let Some(lane) = known.and_then(Source::last_lane) {
+                let end = self.lanes.get(lane).map_or(0, LaneState::length);
+                frame.watching += usize::from(self.lanes.watch(lane, end, place));
+                frame.notes.push(Note { lane, place: note.place, instead: note.instead });
             }
         }
         Ok(())
     }
 
+    fn tokens(&mut self, choice: u32, logprobs: Logprobs, flow: &mut Flow) -> Result<Tokens, UpstreamError> {
+        let Some(state) = self.choices.iter_mut().find(|state| state.index == choice) else {
+            return Err(UpstreamError::Protocol("a choice without a number".to_owned()));
+        };
+        let (lanes, sources) = (&mut self.lanes, &mut self.sources);
+        Tokens::new(logprobs, &mut state.tokens, |field, may_open| {
+            let (_, source) = source(sources, choice, field)?;
+            let lane = match source.last_lane() {
+                None if may_open => Some(source.lane(lanes, flow)?),
+                lane => lane,
+            };
+            Ok(lane.map(|lane| (lane, lanes.get(lane).map_or(0, LaneState::length))))
+        })
+    }
+
     /// Ends a choice: its lanes are closed.
-    fn finish(&mut self, choice: u32, reason: CloseReason, flow: &mut Flow) {
+    fn finish(&mut self, choice: u32, reason: CloseReason, flow: &mut Flow) -> Result<(), UpstreamError> {
         let Some(state) = self.choices.iter_mut().find(|state| state.index == choice && !state.finished)
         else {
-            return;
+            return Ok(());
         };
         state.finished = true;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.choice == choice) {
-            if let Some(text) = lane.end() {
-                flow.text(lane.id).push_original(&text.text, text.source.end);
-            }
-            flow.closed.push((lane.id, reason));
-        }
+        let (lanes, queue, mut none) = (&mut self.lanes, &mut self.queue, Frame::default());
+        let mut to = Reading { lanes, queue, flow, frame: &mut none };
+        self.sources
+            .iter_mut()
+            .filter(|source| source.choice == choice)
+            .try_for_each(|source| source.end(reason, &mut to))
     }
 
     /// Whether every choice has its finish reason.
@@ -180,41 +249,42 @@ impl Response {
         }
     }
 
-    /// The choices of which the client has no finish reason.
+    /// The choices of which the client has no finish reason: the known ones and those that were asked for.
     pub(crate) fn unfinished(&self) -> Vec<u32> {
-        self.choices.iter().filter(|choice| !choice.finish_sent).map(|choice| choice.index).collect()
+        let known = self.choices.iter().filter(|choice| !choice.finish_sent).map(|choice| choice.index);
+        let unknown = |index: &u32| self.choices.iter().all(|choice| choice.index != *index);
+        known.chain((0..self.expected).filter(unknown)).collect()
     }
 
     /// Takes what the links released and gives the frames that can be sent.
     pub(crate) fn write(&mut self, flow: Flow, out: &mut VecDeque<Bytes>) {
-        for (lane, text) in self.assign(flow) {
-            out.push_back(text_frame(&self.lanes, &self.template, lane, &text));
+        let orphans = self.assign(flow);
+        if !self.broken {
+            out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text)));
         }
         self.queue.send(|frame| {
-            let before = out.len();
-            frame.send(out, |lane, text| text_frame(&self.lanes, &self.template, lane, text));
-            if out.len() > before {
+            let sent = frame.send(out, &self.lanes, &self.template);
+            if sent != Sent::Nothing {
                 for (index, finishes) in &frame.choices {
                     for choice in self.choices.iter_mut().filter(|choice| choice.index == *index) {
                         choice.begun = true;
                         choice.finish_sent |= finishes;
                     }
                 }
+                for source in &frame.calls {
+                    self.sources.get_mut(*source).into_iter().for_each(|source| source.begun = true);
+                }
             }
+            sent
         });
     }
 
     /// Gives each text to the frames it stands for; answers with what has none, by lane.
     fn assign(&mut self, flow: Flow) -> Vec<(u32, String)> {
-        for lane in &flow.opened {
-            if self.lanes.get(lane.id as usize).is_none() {
-                // The chain opened it for a `respond`.
-                self.lanes.push(LaneState::new(lane.id, lane.choice, lanes::CONTENT));
-            }
-        }
+        flow.opened.iter().for_each(|lane| self.lanes.adopt(lane));
         let mut orphans = Vec::new();
         for text in flow.texts {
-            let Some(lane) = self.lanes.get_mut(text.lane as usize) else { continue };
+            let Some(lane) = self.lanes.get_mut(text.lane) else { continue };
             let orphan = lane.assign(&text, &mut self.queue);
             if !orphan.is_empty() {
                 orphans.push((text.lane, orphan));
@@ -226,75 +296,100 @@ impl Response {
     /// Takes what the links released with a `stop`, drops all else, and ends every choice. Usage that was
     /// there is kept.
     pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
-        let (texts, usage) = self.drain(flow);
+        let unfinished = self.unfinished();
+        let (deltas, usage) = self.drain(flow);
         let role = json!({ "role": "assistant", "content": "" });
-        for choice in self.choices.iter().filter(|choice| !choice.begun) {
-            out.push_back(self.template.frame(choice.index, &role, None));
+        for choice in &unfinished {
+            if !self.choices.iter().any(|known| known.index == *choice && known.begun) {
+                out.push_back(self.template.frame(*choice, &role, None));
+            }
         }
-        out.extend(texts.iter().map(|(lane, text)| text_frame(&self.lanes, &self.template, *lane, text)));
-        for choice in self.unfinished() {
+        out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None)));
+        for choice in unfinished {
             out.push_back(self.template.frame(choice, &json!({}), Some(finish_reason(stopped))));
         }
         out.extend(usage);
     }
 
-    /// The text that was released and not sent, by lane, and the usage frames. Nothing is queued afterwards.
-    fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
+    /// What was released and not sent, as deltas of choices, and the usage frames. Nothing is queued afterwards.
+    ///
+    /// A tool call that the client has no part of is left out, and one that it has ends with the first text that
+    /// was not released: nothing of the answer's JSON behind it leaves.
+    fn drain(&mut self, flow: Flow) -> (Vec<(u32, Value)>, Vec<Bytes>) {
         let orphans = self.assign(flow);
-        let (usage, frames): (Vec<Frame>, Vec<Frame>) =
-            self.queue.drain().partition(|frame| frame.usage_only);
-        let parts = frames.into_iter().flat_map(|frame| frame.parts).map(|part| (part.lane, part.out));
-        let texts = parts.chain(orphans).filter(|(_, text)| !text.is_empty()).collect();
-        (texts, usage.into_iter().map(|frame| frame.raw).collect())
+        let (mut deltas, mut usage) = (Vec::new(), Vec::new());
+        for mut frame in self.queue.drain() {
+            if frame.usage_only {
+                usage.push(frame.raw);
+                continue;
+            }
+            for literal in std::mem::take(&mut frame.literals) {
+                match self.sources.get_mut(literal.source).filter(|source| source.field.is_json()) {
+                    Some(source) => deltas.extend(source.rest(&frame, &literal)),
+                    None => {
+                        let parts = frame.parts.get(literal.parts).unwrap_or_default();
+                        let parts = parts.iter().filter(|part| !part.out.is_empty());
+                        deltas.extend(parts.map(|part| self.lanes.delta(part.lane, &part.out)));
+                    }
+                }
+            }
+        }
+        deltas.extend(orphans.iter().map(|(lane, text)| self.lanes.delta(*lane, text)));
+        (deltas, usage)
     }
 
     /// The whole answer, as the links left it.
     pub(crate) fn write_whole(&mut self, flow: Flow, stopped: Option<Stopped>) -> Bytes {
         let Some(stopped) = stopped else {
             self.assign(flow);
-            return self.queue.drain().next().map(Frame::into_whole).unwrap_or_default();
+            return self.queue.drain().next().map(|frame| frame.into_whole(&self.lanes)).unwrap_or_default();
         };
-        let (texts, _) = self.drain(flow);
-        let choices = self.choices.iter().map(|choice| {
+        let unfinished = self.unfinished();
+        let (deltas, _) = self.drain(flow);
+        let choices = unfinished.into_iter().map(|index| {
             let mut message =
                 Map::from_iter([("role".to_owned(), "assistant".into()), ("content".to_owned(), "".into())]);
-            for (lane, text) in &texts {
-                if let Some(lane) = self.lanes.get(*lane as usize).filter(|lane| lane.choice == choice.index)
-                {
-                    let before = message.get(lane.name()).and_then(Value::as_str).unwrap_or_default();
-                    message.insert(lane.name().to_owned(), format!("{before}{text}").into());
-                }
+            for (name, text) in
+                deltas.iter().filter(|(choice, _)| *choice == index).flat_map(|(_, delta)| fields(delta))
+            {
+                let before = message.get(name).and_then(Value::as_str).unwrap_or_default();
+                message.insert(name.to_owned(), format!("{before}{text}").into());
             }
-            json!({ "index": choice.index, "message": message, "finish_reason": finish_reason(stopped) })
+            json!({ "index": index, "message": message, "finish_reason": finish_reason(stopped) })
         });
         let choices: Value = choices.collect();
         Bytes::from(format!("{}\"choices\":{choices}}}", self.template.head_without(&["choices"])))
     }
 }
 
+/// The texts of a delta that are fields of a message as they stand.
+fn fields(delta: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let members = delta.as_object().into_iter().flatten();
+    members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+}
+
 impl ChoiceState {
     fn new(index: u32) -> Self {
-        Self { index, finished: false, begun: false, finish_sent: false }
+        Self { index, finished: false, begun: false, finish_sent: false, tokens: Default::default() }
     }
 }
 
-/// The lane of a field, opened if it is new.
-fn lane<'a>(lanes: &'a mut Vec<LaneState>, choice: u32, field: usize, flow: &mut Flow) -> &'a mut LaneState {
-    let at =
-        lanes.iter().position(|lane| (lane.choice, lane.field) == (choice, field)).unwrap_or_else(|| {
-            let state = LaneState::new(u32::try_from(lanes.len()).unwrap_or(u32::MAX), choice, field);
-            flow.opened.push(state.lane());
-            lanes.push(state);
-            lanes.len() - 1
-        });
+/// The source of a field and its place, made if it is new.
+fn source(
+    sources: &mut Vec<Source>,
+    choice: u32,
+    field: Field,
+) -> Result<(usize, &mut Source), UpstreamError> {
+    let known = sources.iter().position(|source| (source.choice, source.field) == (choice, field));
+    if known.is_none() && sources.len() == SOURCES_MAX {
+        return Err(UpstreamError::Protocol(format!("it has text in more than {SOURCES_MAX} places")));
+    }
+    let at = known.unwrap_or_else(|| {
+        sources.push(Source::new(choice, field));
+        sources.len() - 1
+    });
     #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
-    &mut lanes[at]
-}
-
-/// A small frame with one text of a lane.
-fn text_frame(lanes: &[LaneState], template: &Template, lane: u32, text: &str) -> Bytes {
-    let Some(lane) = lanes.get(lane as usize) else { return Bytes::new() };
-    template.frame(lane.choice, &json!({ lane.name(): text }), None)
+    Ok((at, &mut sources[at]))
 }
 
 fn finish_reason(stopped: Stopped) -> &'static str {

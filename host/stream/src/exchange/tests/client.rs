@@ -7,6 +7,41 @@ use serde_json::Value;
 
 use super::*;
 
+/// Where half a surrogate pair stands in a text of ours: a private character.
+const HALF: u32 = 0x10_0000;
+
+/// Makes each half of a surrogate pair that stands alone in JSON a private character: clients in JavaScript and
+/// Python read them, serde does not.
+fn mark_halves(json: &str) -> String {
+    let (mut out, mut rest) = (String::new(), json);
+    let unit = |text: &str| u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    while let Some(char) = rest.chars().next() {
+        let length = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(half @ 0xd800..0xe000), _) => {
+                out.push(char::from_u32(HALF + half).unwrap());
+                rest = &rest[6..];
+                continue;
+            }
+            _ if char == '\\' => 1 + rest[1..].chars().next().unwrap().len_utf8(),
+            _ => char.len_utf8(),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Joins the halves that [`mark_halves`] marked.
+pub(super) fn join_halves(text: &str) -> String {
+    let half = |char: char| u16::try_from(u32::from(char).checked_sub(HALF)?).ok();
+    let units = text.chars().flat_map(|char| match half(char) {
+        Some(half) => vec![half],
+        None => char.encode_utf16(&mut [0; 2]).to_vec(),
+    });
+    String::from_utf16_lossy(&units.collect::<Vec<_>>())
+}
+
 /// What a client got.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -45,7 +80,7 @@ impl Client {
             decoder.push(frame.as_bytes());
             let block = decoder.next_block().unwrap().expect("a whole event");
             assert_eq!(decoder.finish(), Ok(None), "one event: {frame:?}");
-            block.data.map(|data| serde_json::from_str(&data).expect(&data))
+            block.data.map(|data| serde_json::from_str(&mark_halves(&data)).expect(&data))
         };
         self.frames.iter().filter_map(chunk).collect()
     }
@@ -71,7 +106,7 @@ impl Client {
                 }
             }
         }
-        texts
+        texts.into_iter().map(|(lane, text)| (lane, join_halves(&text))).collect()
     }
 
     pub(super) fn text(&self) -> String {

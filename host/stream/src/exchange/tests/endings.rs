@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::links::{Fake, holding, masking};
+use super::links::{Fake, holding, looking, masking};
 use super::support::*;
 use super::*;
 use crate::stage::{OnError, StageError};
@@ -77,12 +77,12 @@ fn what_cannot_be_read_fails_the_answer() {
 #[test]
 fn text_behind_its_finish_reason_fails_the_answer() {
     let after = delta("a") + &finish() + &delta("") + &finish() + &delta("x");
-    let client = read_body(&[], &after);
+    let client = read_body(&[looking()], &after);
     assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
     assert_eq!(client.frames.len(), 4);
     let one =
         serde_json::json!([{"index": 1, "delta": {"content": "y"}}, {"index": 0, "delta": {"content": "x"}}]);
-    let client = read_body(&[], &(delta("a") + &finish() + &frame_of(&one)));
+    let client = read_body(&[looking()], &(delta("a") + &finish() + &frame_of(&one)));
     assert_eq!(client.frames.len(), 2, "nothing leaves of a frame that is wrong");
 }
 

@@ -207,6 +207,11 @@ pub(super) fn masked(text: &str, words: &[impl AsRef<str>], mask: &str, whole: b
     crate::json::splice(&text[..end], changes)
 }
 
+/// Looks, and changes nothing.
+pub(super) fn looking() -> Fake {
+    Fake::answering(Ok(Outcome::default()))
+}
+
 /// Adds a text at the end of each answer.
 pub(super) fn appending(text: &'static str) -> Fake {
     Fake::new(move || {

@@ -110,21 +110,6 @@ fn what_does_not_wait_leaves_a_frame_whose_text_is_held() {
 }
 
 #[test]
-fn log_probabilities_do_not_tell_what_was_masked() {
-    let part = |text: &str| {
-        let token = json!({"content": [{"token": text, "bytes": text.as_bytes(), "top_logprobs": []}]});
-        frame_of(&json!([{"index": 0, "delta": {"content": text}, "logprobs": token}]))
-    };
-    let parts = ["a", "b se", "cret", "c", "se"].map(part).into_iter().chain([finish()]);
-    let client = read(&[masking(&["secret"], "*")], Script::parts(parts));
-    assert_eq!(client.text(), "ab *cse");
-    let tokens =
-        |chunk: &Value| chunk["choices"][0]["logprobs"]["content"][0]["token"].as_str().map(str::to_owned);
-    let tokens: Vec<String> = client.chunks().iter().filter_map(tokens).collect();
-    assert_eq!(tokens, ["a", "c", "se"]);
-}
-
-#[test]
 fn surrogate_halves_are_joined() {
     let half = |escape: &str| delta("HALF").replace("HALF", escape);
     let parts =

@@ -84,6 +84,34 @@ fn a_processor_stops_before_the_model_is_asked() {
 }
 
 #[test]
+fn a_stop_answers_every_choice_that_was_asked_for() {
+    let ask = |plugin: Fake, script, streaming: bool| {
+        let scene = Scene::new(&[plugin], script);
+        let message = json!({"role": "user", "content": "hi"});
+        scene.run(&json!({"model": "m", "n": 3, "stream": streaming, "messages": [message]})).unwrap()
+    };
+    let three = |reason: &str| (0..3).map(|index| (index, reason.to_owned())).collect::<Vec<_>>();
+    let before = || Fake::deciding(Ok(Decision { stop: Some(respond()), ..Decision::default() }));
+    // The upstream has begun one of them.
+    let begun = || Script::parts([role(), delta("a"), delta("b")]);
+    for (plugin, script, first, end) in [
+        (before(), answer(&[]), "no.", End::Complete),
+        (stopping(1, respond()), begun(), "ano.", End::Stopped),
+    ] {
+        let Reply::Stream(stream) = ask(plugin, script, true) else { panic!("a stream was asked for") };
+        let client = Client::of(stream);
+        let texts: Vec<String> = client.texts().into_values().collect();
+        assert_eq!(texts, [first, "no.", "no."]);
+        assert_eq!((client.finishes(), client.end), (three("stop"), Some(end)));
+    }
+    let Reply::Whole(body) = ask(before(), answer(&[]), false) else { panic!("a body was asked for") };
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let texts: Vec<&Value> =
+        body["choices"].as_array().unwrap().iter().map(|choice| &choice["message"]["content"]).collect();
+    assert_eq!(texts, ["no.", "no.", "no."]);
+}
+
+#[test]
 fn a_processor_chooses_the_model_or_fails() {
     let route =
         |model: &str| Fake::deciding(Ok(Decision { route: Some(model.into()), ..Decision::default() }));

@@ -22,26 +22,22 @@ const TRANSCRIPTS: [(&str, &str); 12] = transcripts!(
     "vllm-interleaved-tools" "vllm-reasoning-two-choices"
 );
 
-/// A surrogate pair stands in two of its frames; it leaves whole, in the second.
-const HALVED: &str = "deepseek-reasoning";
-
 const WORDS: [&str; 3] = ["banana", "密码", " Ban"];
 const MASK: &str = "***";
 
-/// Whether string values of tools' arguments are lanes; as long as they are not, they pass as they came.
-const ARGUMENTS_ARE_LANES: bool = false;
-
-/// What of a transcript is for the client to see, masked where that is so.
-fn expected(transcript: &str) -> BTreeMap<(u64, String), String> {
-    let text = |(place, text): ((u64, String), String)| {
-        let text = match place.1.starts_with("arguments/") {
-            false => masked(&text, &WORDS, MASK, true),
-            true if ARGUMENTS_ARE_LANES => masked_values(serde_json::from_str(&text).unwrap()).to_string(),
-            true => text,
-        };
-        (place, text)
+/// The texts of a stream; arguments as the JSON that they are, whatever its spelling.
+fn texts(stream: &str) -> BTreeMap<(u64, String), Value> {
+    let value = |(place, text): ((u64, String), String)| {
+        let is_json = place.1.starts_with("arguments/");
+        let value = if is_json { serde_json::from_str(&text).unwrap() } else { text.into() };
+        (place, value)
     };
-    lanes(transcript).into_iter().map(text).collect()
+    lanes(stream).into_iter().map(value).collect()
+}
+
+/// What the client is to see of a transcript.
+fn expected(transcript: &str) -> BTreeMap<(u64, String), Value> {
+    texts(transcript).into_iter().map(|(place, text)| (place, masked_values(text))).collect()
 }
 
 fn masked_values(value: Value) -> Value {
@@ -53,24 +49,22 @@ fn masked_values(value: Value) -> Value {
     }
 }
 
-/// The same with arguments as the JSON that they are, whatever its spaces.
-fn comparable(lanes: BTreeMap<(u64, String), String>) -> BTreeMap<(u64, String), Value> {
-    let value = |(place, text): ((u64, String), String)| {
-        let is_json = place.1.starts_with("arguments/");
-        let value = if is_json { serde_json::from_str(&text).unwrap() } else { text.into() };
-        (place, value)
-    };
-    lanes.into_iter().map(value).collect()
-}
-
 #[test]
 fn transcripts_have_a_word_in_every_text() {
     for (name, transcript) in TRANSCRIPTS {
-        for (place, text) in lanes(transcript) {
-            let may_be_clean = place.1.starts_with("arguments/");
-            assert!(may_be_clean || text != masked(&text, &WORDS, MASK, true), "{name}: {place:?}: {text}");
+        for (place, text) in texts(transcript) {
+            // Both calls of one are about fruit, and one of those is not listed.
+            let is_clean = text.get("fruit").is_some_and(|fruit| fruit == "fig");
+            assert!(is_clean || text != masked_values(text.clone()), "{name}: {place:?}: {text}");
         }
     }
+}
+
+/// Without the tokens that the model did not take: text that no link sees.
+fn without_others(transcript: &str) -> String {
+    let mut parts = transcript.split("\"top_logprobs\":[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |body, part| body + "\"top_logprobs\":[]" + part.split_once("}]").unwrap().1)
 }
 
 #[test]
@@ -81,12 +75,8 @@ fn what_no_link_edits_leaves_byte_for_byte() {
             for size in [1, 7, 64, transcript.len()] {
                 let client = read(&plugins, Script::parts(transcript.as_bytes().chunks(size)));
                 assert_eq!(client.end, Some(End::Complete), "{name}, {size}");
-                if name == HALVED {
-                    assert_eq!(lanes(&client.body()), lanes(transcript), "{size}");
-                    check_rest(name, transcript, &client.body());
-                } else {
-                    assert_eq!(client.body() + DONE, transcript, "{name}, {size}");
-                }
+                let expected = if plugins.is_empty() { transcript } else { &without_others(transcript) };
+                assert_eq!(client.body() + DONE, *expected, "{name}, {size}");
             }
         }
     }
@@ -98,7 +88,7 @@ fn every_text_is_masked_and_the_rest_of_each_frame_is_not_touched() {
         for size in [1, 50, 1000, transcript.len()] {
             let client = read(&[masking(&WORDS, MASK)], Script::parts(transcript.as_bytes().chunks(size)));
             assert_eq!(client.end, Some(End::Complete), "{name}, {size}");
-            assert_eq!(comparable(lanes(&client.body())), comparable(expected(transcript)), "{name}, {size}");
+            assert_eq!(texts(&client.body()), expected(transcript), "{name}, {size}");
             check_rest(name, transcript, &client.body());
         }
     }
@@ -107,13 +97,13 @@ fn every_text_is_masked_and_the_rest_of_each_frame_is_not_touched() {
 #[test]
 fn every_split_of_the_bytes_is_masked_alike() {
     for (name, transcript) in TRANSCRIPTS {
-        let expected = comparable(expected(transcript));
+        let expected = expected(transcript);
         // Every one of the shorter ones.
         let step = if transcript.len() < 2400 { 1 } else { 11 };
         for at in (1..transcript.len()).step_by(step) {
             let parts = [&transcript.as_bytes()[..at], &transcript.as_bytes()[at..]];
             let client = read(&[masking(&WORDS, MASK)], Script::parts(parts));
-            assert_eq!(comparable(lanes(&client.body())), expected, "{name}, split at {at}");
+            assert_eq!(texts(&client.body()), expected, "{name}, split at {at}");
             assert_eq!(client.end, Some(End::Complete), "{name}, split at {at}");
         }
     }

@@ -9,114 +9,275 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::lanes::Read;
-use crate::dialect::openai_chat::chunk::TEXT_FIELDS;
+use super::lanes::{Lanes, Spelling};
+use super::tokens::Tokens;
 use crate::json::{self, Object};
 use crate::sse;
 
 /// A chunk on its way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Frame {
     pub(super) raw: Bytes,
     name: Option<String>,
     pub(super) data: String,
     pub(super) parts: Vec<Part>,
+    /// The literals that its parts stand in.
+    pub(super) literals: Vec<Literal>,
     /// Its choices, and whether it ends them.
     pub(super) choices: Vec<(u32, bool)>,
+    /// The sources of the tool calls that it has a part of.
+    pub(super) calls: Vec<usize>,
     /// Whether what it says besides its text does not wait for it.
     pub(super) urgent: bool,
-    /// The places of `logprobs`, which hold the text again.
-    pub(super) logprobs: Vec<Range<usize>>,
+    /// What it says of texts.
+    pub(super) notes: Vec<Note>,
+    pub(super) tokens: Vec<Tokens>,
+    /// How many texts it waits for besides its own.
+    pub(super) watching: usize,
+    /// The text of a lane that must have come before it leaves: it tells of bytes of an unfinished character.
+    pub(super) needs: Option<(u32, u32)>,
     /// Whether it is a usage frame, without choices.
     pub(super) usage_only: bool,
     /// Whether a part of it was sent.
     sent: bool,
 }
 
-/// One text of a chunk.
+/// The place of a [`Part`]: its chunk's place in the stream, and its own among the chunk's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PartAt {
+    pub(super) frame: usize,
+    pub(super) part: usize,
+}
+
+/// A string literal with text.
+#[derive(Debug)]
+pub(super) struct Literal {
+    pub(super) source: usize,
+    /// What stands between its quotes.
+    pub(super) content: Range<usize>,
+    /// Its parts, by their places among the chunk's.
+    pub(super) parts: Range<usize>,
+}
+
+/// A stretch of a literal that is text of one lane.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) lane: u32,
-    /// The place of its literal in the frame's data.
-    literal: Range<usize>,
+    spelling: Spelling,
+    /// Its place in the frame's data.
+    place: Range<usize>,
+    /// The end of what completes a character of the part before.
+    lead: usize,
+    /// Whether the other part of that character left as it came, and so must this one.
+    pub(super) lead_raw: bool,
+    /// The parts that it shares a character with.
+    pub(super) before: Option<PartAt>,
+    pub(super) after: Option<PartAt>,
     /// What it is of the lane's text.
     pub(super) source: Range<u32>,
     /// What came back of it and is not sent yet.
     pub(super) out: String,
     pub(super) changed: bool,
     pub(super) done: bool,
+    /// Whether the character at its end is not whole.
+    pub(super) waiting: bool,
+}
+
+/// A value that is true of a lane's text as it came.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) lane: u32,
+    pub(super) place: Range<usize>,
+    /// What stands in its place where the text was edited.
+    pub(super) instead: &'static str,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It left as it came.
+    Raw,
+    /// It left, or more of it, in other words.
+    Rendered,
+    /// It stays, or had nothing to say.
+    Nothing,
 }
 
 impl Part {
-    pub(super) fn new(lane: u32, literal: Range<usize>, read: &Read<'_>) -> Self {
-        let (source, changed, done) = (read.source.clone(), read.halved, read.text.is_empty());
-        Self { lane, literal, source, out: String::new(), changed, done }
+    pub(super) fn new(
+        lane: u32,
+        spelling: Spelling,
+        place: Range<usize>,
+        lead: usize,
+        source: Range<u32>,
+    ) -> Self {
+        Self {
+            lane,
+            spelling,
+            place,
+            lead,
+            lead_raw: false,
+            before: None,
+            after: None,
+            source,
+            out: String::new(),
+            changed: false,
+            done: false,
+            waiting: false,
+        }
+    }
+
+    /// Whether it can leave as it came.
+    fn is_as_it_came(&self) -> bool {
+        self.done && !self.changed && (self.lead == self.place.start || self.lead_raw)
+    }
+
+    /// Whether it has to be written in a chunk that does not leave as it came: then split characters are joined.
+    fn is_to_be_written(&self) -> bool {
+        !self.is_as_it_came() || self.after.is_some()
+    }
+
+    /// What stands in its place.
+    fn written(&self, data: &str) -> String {
+        let lead = data.get(self.place.start..self.lead).filter(|_| self.lead_raw).unwrap_or_default();
+        lead.to_owned() + &self.spelling.escape(&self.out)
+    }
+
+    fn has_text(&self) -> bool {
+        !self.out.is_empty() || (self.lead_raw && self.lead > self.place.start)
     }
 }
 
 impl Frame {
     pub(super) fn new(raw: Bytes, name: Option<String>, data: String) -> Self {
-        let (parts, choices, logprobs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { raw, name, data, parts, choices, urgent: false, logprobs, usage_only: false, sent: false }
+        Self { raw, name, data, ..Self::default() }
     }
 
-    /// Whether all its text came back.
+    /// Whether all that it waits for has come.
     pub(super) fn is_done(&self) -> bool {
-        self.parts.iter().all(|part| part.done)
+        self.watching == 0 && self.parts.iter().all(|part| part.done)
     }
 
-    /// Sends what can be sent now. `text_frame` makes a small frame of a lane and a text.
-    pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, text_frame: impl Fn(u32, &str) -> Bytes) {
-        let has_text = self.parts.iter().any(|part| !part.out.is_empty());
-        if self.sent {
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Sends what can be sent now.
+    pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, lanes: &Lanes, template: &Template) -> Sent {
+        let has_text = self.parts.iter().any(Part::has_text);
+        let sent = if self.sent {
             let texts = self.parts.iter().filter(|part| !part.out.is_empty());
-            out.extend(texts.map(|part| text_frame(part.lane, &part.out)));
-        } else if self.is_done() && !self.is_changed() {
+            out.extend(texts.map(|part| template.text(lanes, part.lane, &part.out)));
+            if has_text { Sent::Rendered } else { Sent::Nothing }
+        } else if self.is_unfinished(lanes) {
+            return Sent::Nothing;
+        } else if self.is_done() && self.is_as_it_came(lanes) {
             out.push_back(self.raw.clone());
-        } else if has_text || ((self.is_done() || self.urgent) && self.carries_more()) {
-            out.push_back(sse::encode(self.name.as_deref(), &self.render()));
+            Sent::Raw
+        } else if has_text || ((self.is_done() || self.urgent) && self.carries_more(lanes)) {
+            out.push_back(sse::encode(self.name.as_deref(), &self.render(lanes)));
+            Sent::Rendered
         } else {
-            return;
-        }
+            return Sent::Nothing;
+        };
         self.sent = true;
         self.parts.iter_mut().for_each(|part| part.out.clear());
+        sent
     }
 
-    fn is_changed(&self) -> bool {
-        self.parts.iter().any(|part| part.changed)
+    /// Whether it ends within a character, and has nothing else to say.
+    fn is_unfinished(&self, lanes: &Lanes) -> bool {
+        let short = |(lane, end)| lanes.get(lane).is_some_and(|lane| lane.is_short_of(end));
+        self.literals.len() <= 1
+            && (self.parts.iter().any(|part| part.waiting) || self.needs.is_some_and(short))
     }
 
-    /// The data with what came back of each text in its literal's place.
-    fn render(&self) -> String {
-        let touched = self.parts.iter().filter(|part| part.changed || !part.done);
-        let literals = touched.map(|part| (part.literal.clone(), Cow::Owned(json::quote(&part.out))));
-        let logprobs = self.logprobs.iter().map(|place| (place.clone(), Cow::Borrowed("null")));
-        let mut splices: Vec<_> = literals.chain(logprobs).collect();
+    fn is_as_it_came(&self, lanes: &Lanes) -> bool {
+        self.parts.iter().all(Part::is_as_it_came)
+            && !self.notes.iter().any(|note| note.is_wrong(lanes))
+            && self.tokens.iter().all(|tokens| tokens.written(&self.data, lanes).is_none())
+    }
+
+    /// The data with what came back of each text in its place.
+    fn render(&self, lanes: &Lanes) -> String {
+        let done = self.is_done();
+        let parts = self.parts.iter().filter(|part| part.is_to_be_written());
+        let parts = parts.map(|part| (part.place.clone(), Cow::Owned(part.written(&self.data))));
+        let notes = self.notes.iter().filter(|note| !done || note.is_wrong(lanes));
+        let notes = notes.map(|note| (note.place.clone(), Cow::Borrowed(note.instead)));
+        let tokens = self.tokens.iter().filter_map(|tokens| {
+            Some((tokens.place.clone(), Cow::Owned(tokens.written(&self.data, lanes)?)))
+        });
+        let mut splices: Vec<_> = parts.chain(notes).chain(tokens).collect();
         splices.sort_by_key(|(place, _)| place.start);
+        // What stands in a list that goes, goes with it.
+        let mut end = 0;
+        splices.retain(|(place, _)| {
+            let outside = place.start >= end;
+            end = end.max(place.end);
+            outside
+        });
         json::splice(&self.data, splices)
     }
 
     /// Whether it says anything besides its text.
-    fn carries_more(&self) -> bool {
+    fn carries_more(&self, lanes: &Lanes) -> bool {
         // With the text as it came, half a surrogate pair would stand in the way.
-        let Ok(data) = serde_json::from_str::<Value>(&self.render()) else { return true };
+        let Ok(data) = serde_json::from_str::<Value>(&self.render(lanes)) else { return true };
         let choices = data.get("choices").and_then(Value::as_array).into_iter().flatten();
         let says_more = |choice: &Value| {
-            let delta = choice.get("delta").and_then(Value::as_object).into_iter().flatten();
-            let mut others = delta.filter(|(key, value)| !value.is_null() && !is_text_field(key));
-            others.next().is_some() || choice.get("finish_reason").is_some_and(|reason| !reason.is_null())
+            let told = |name| choice.get(name).is_some_and(|value| says(name, value));
+            told("delta") || told("message") || told("finish_reason")
         };
         choices.into_iter().any(says_more) || data.get("usage").is_some_and(|usage| !usage.is_null())
     }
 
+    /// What of a literal the links have released, as it is written in it, and whether that is all.
+    pub(super) fn released(&self, literal: &Literal) -> (String, bool) {
+        let parts = self.parts.get(literal.parts.clone()).unwrap_or_default();
+        if self.sent {
+            let texts = parts.iter().map(|part| part.written(&self.data)).collect();
+            return (texts, parts.iter().all(|part| part.done));
+        }
+        let mut at = literal.content.start;
+        let mut out = String::new();
+        for part in parts {
+            out.push_str(self.data.get(at..part.place.start).unwrap_or_default());
+            match self.data.get(part.place.clone()).filter(|_| !part.is_to_be_written()) {
+                Some(text) => out.push_str(text),
+                None => out.push_str(&part.written(&self.data)),
+            }
+            if !part.done {
+                return (out, false);
+            }
+            at = part.place.end;
+        }
+        out.push_str(self.data.get(at..literal.content.end).unwrap_or_default());
+        (out, true)
+    }
+
     /// A whole answer's body.
-    pub(super) fn into_whole(self) -> Bytes {
-        if self.is_changed() { Bytes::from(self.render()) } else { self.raw }
+    pub(super) fn into_whole(self, lanes: &Lanes) -> Bytes {
+        if self.is_as_it_came(lanes) { self.raw } else { Bytes::from(self.render(lanes)) }
     }
 }
 
-fn is_text_field(key: &str) -> bool {
-    TEXT_FIELDS.iter().any(|(name, _)| *name == key)
+impl Note {
+    fn is_wrong(&self, lanes: &Lanes) -> bool {
+        lanes.get(self.lane).is_some_and(|lane| lane.is_edited())
+    }
+}
+
+/// Whether a value of a chunk says something: not null, not empty, not the number of a part.
+fn says(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(values) => values.iter().any(|value| says("", value)),
+        Value::Object(members) => members.iter().any(|(name, value)| says(name, value)),
+        Value::Number(_) => name != "index",
+        Value::Bool(_) => true,
+    }
 }
 
 /// How much of the first chunk is put into frames of our own: ids, names and times, but nothing that grows with
@@ -135,6 +296,12 @@ pub(super) struct Template {
 }
 
 impl Template {
+    /// A small frame with one text of a lane.
+    pub(super) fn text(&self, lanes: &Lanes, lane: u32, text: &str) -> Bytes {
+        let (choice, delta) = lanes.delta(lane, text);
+        self.frame(choice, &delta, None)
+    }
+
     /// A frame with one choice.
     pub(super) fn frame(&self, choice: u32, delta: &Value, finish: Option<&str>) -> Bytes {
         let choice = json!({ "index": choice, "delta": delta, "finish_reason": finish });

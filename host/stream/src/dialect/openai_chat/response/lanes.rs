@@ -1,86 +1,200 @@
-//! A lane as the dialect sees it: reading literals, and giving released text back to frames.
+//! The lanes of an answer: what has flowed in them, and giving released text back to the chunks it came in.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
+use super::frame::PartAt;
 use super::queue::Queue;
-use crate::chain::LaneText;
-use crate::dialect::openai_chat::chunk::TEXT_FIELDS;
+use crate::chain::{Flow, LaneText};
+use crate::dialect::openai_chat::chunk::{Field, TEXT_FIELDS};
 use crate::error::UpstreamError;
 use crate::json;
 use crate::lane::{Channel, Lane};
 
-/// The place of `content` in [`TEXT_FIELDS`].
-pub(super) const CONTENT: usize = 2;
-
 /// The most text that one lane may have, in bytes: far above any answer, far below what offsets can count.
 const LANE_MAX: usize = 1 << 30;
 
-#[derive(Debug)]
-pub(super) struct LaneState {
-    pub(super) id: u32,
-    pub(super) choice: u32,
-    /// The place of its field in [`TEXT_FIELDS`].
-    pub(super) field: usize,
-    /// Bytes of text so far.
-    length: u32,
-    /// The first half of a surrogate pair that the last literal ended with.
-    half: Option<u16>,
-    /// The parts (frame, part) that wait for text, in order.
-    pub(super) parts: VecDeque<(usize, usize)>,
-    /// The part that was done last.
-    last: Option<(usize, usize)>,
-    /// Up to where text has been given back, as an offset in the upstream's text.
-    position: u32,
+/// The most lanes of one answer. Each string value of a tool call's arguments is one: enough for a table of
+/// thousands of cells, and a bound for an upstream that sends nothing but `""`.
+const LANES_MAX: usize = 1 << 14;
+
+/// All lanes, by id.
+#[derive(Debug, Default)]
+pub(super) struct Lanes(Vec<LaneState>);
+
+/// How a lane's text is written in a chunk.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// Between the quotes of a JSON string.
+    #[default]
+    Literal,
+    /// Between the quotes of a string of a JSON text that stands in a JSON string.
+    Nested,
 }
 
-/// The text of one literal.
+impl Spelling {
+    pub(super) fn escape(self, text: &str) -> String {
+        let literal = json::quote(text);
+        match self {
+            Self::Literal => json::content(&literal).to_owned(),
+            Self::Nested => json::content(&json::quote(json::content(&literal))).to_owned(),
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Read<'a> {
-    pub(super) text: Cow<'a, str>,
-    /// Its place in the lane.
-    pub(super) source: Range<u32>,
-    /// Whether the literal holds half a surrogate pair, so that it cannot leave as it is.
-    pub(super) halved: bool,
+pub(super) struct LaneState {
+    pub(super) choice: u32,
+    pub(super) field: Field,
+    pub(super) spelling: Spelling,
+    /// Bytes of text so far.
+    length: u32,
+    /// The parts that wait for text, in order.
+    parts: VecDeque<PartAt>,
+    /// The part that was done last.
+    last: Option<PartAt>,
+    /// Up to where text has been given back, as an offset in the upstream's text.
+    position: u32,
+    /// Chunks that wait until text up to an offset has been given back, besides their parts.
+    watches: VecDeque<(u32, usize)>,
+    /// Whether no text follows.
+    ended: bool,
+    /// Whether a link has changed it.
+    edited: bool,
+    /// What of the upstream's text was replaced while chunks watch.
+    edits: Vec<Range<u32>>,
+}
+
+impl Lanes {
+    /// Opens a lane.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Protocol`] for one too many.
+    pub(super) fn open(
+        &mut self,
+        choice: u32,
+        field: Field,
+        name: Option<String>,
+        pointer: Option<String>,
+        flow: &mut Flow,
+    ) -> Result<u32, UpstreamError> {
+        if self.0.len() == LANES_MAX {
+            return Err(UpstreamError::Protocol(format!("it has more than {LANES_MAX} texts")));
+        }
+        let id = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let spelling = if pointer.is_some() { Spelling::Nested } else { Spelling::Literal };
+        self.0.push(LaneState::new(choice, field, spelling));
+        flow.opened.push(field.lane(id, choice, name, pointer));
+        Ok(id)
+    }
+
+    /// Takes a lane that the chain opened.
+    pub(super) fn adopt(&mut self, lane: &Lane) {
+        if self.get(lane.id).is_none() {
+            self.0.push(LaneState::new(lane.choice, Field::CONTENT, Spelling::Literal));
+        }
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&LaneState> {
+        self.0.get(id as usize)
+    }
+
+    /// As [`LaneState::watch`].
+    pub(super) fn watch(&mut self, id: u32, end: u32, place: usize) -> bool {
+        self.get_mut(id).is_some_and(|lane| lane.watch(end, place))
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut LaneState> {
+        self.0.get_mut(id as usize)
+    }
+
+    /// Adds text to a lane and to `flow`; answers with its place in the lane.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Protocol`] for too much of it.
+    pub(super) fn grow(&mut self, id: u32, text: &str, flow: &mut Flow) -> Result<Range<u32>, UpstreamError> {
+        let Some(lane) = self.get_mut(id) else { return Ok(0..0) };
+        if lane.length as usize + text.len() > LANE_MAX {
+            return Err(UpstreamError::Protocol(format!("a text of more than {LANE_MAX} bytes")));
+        }
+        let start = lane.length;
+        lane.length += u32::try_from(text.len()).unwrap_or(u32::MAX);
+        if !text.is_empty() {
+            flow.text(id).push_original(text, lane.length);
+        }
+        Ok(start..lane.length)
+    }
+
+    /// The delta that adds `text` to a lane.
+    pub(super) fn delta(&self, id: u32, text: &str) -> (u32, Value) {
+        let Some(lane) = self.get(id) else { return (0, json!({})) };
+        let text = match lane.spelling {
+            Spelling::Literal => text.to_owned(),
+            Spelling::Nested => json::content(&json::quote(text)).to_owned(),
+        };
+        (lane.choice, lane.field.delta(&text))
+    }
 }
 
 impl LaneState {
-    pub(super) fn new(id: u32, choice: u32, field: usize) -> Self {
-        let (parts, last) = (VecDeque::new(), None);
-        Self { id, choice, field, length: 0, half: None, parts, last, position: 0 }
-    }
-
-    pub(super) fn lane(&self) -> Lane {
-        let channel = TEXT_FIELDS.get(self.field).map_or(Channel::Other, |(_, channel)| *channel);
-        Lane { id: self.id, choice: self.choice, part: 0, channel, name: None, pointer: None }
-    }
-
-    /// The field's name.
-    pub(super) fn name(&self) -> &'static str {
-        TEXT_FIELDS.get(self.field).map_or("content", |(name, _)| *name)
-    }
-
-    /// Takes the next literal of the lane, or the only one.
-    pub(super) fn read<'a>(&mut self, literal: &'a str, only: bool) -> Result<Read<'a>, UpstreamError> {
-        let joins = self.half.is_some();
-        let text = if only { json::text(literal) } else { json::unquote(literal, &mut self.half) };
-        let halved = joins || self.half.is_some();
-        if self.length as usize + text.len() > LANE_MAX {
-            return Err(UpstreamError::Protocol(format!("a text of more than {LANE_MAX} bytes")));
+    fn new(choice: u32, field: Field, spelling: Spelling) -> Self {
+        Self {
+            choice,
+            field,
+            spelling,
+            length: 0,
+            parts: VecDeque::new(),
+            last: None,
+            position: 0,
+            watches: VecDeque::new(),
+            ended: false,
+            edited: false,
+            edits: Vec::new(),
         }
-        Ok(self.grow(text, halved))
     }
 
-    /// Ends the lane: a half that waits for its other half is text too.
-    pub(super) fn end(&mut self) -> Option<Read<'static>> {
-        self.half.take().map(|_| self.grow(Cow::Borrowed("\u{fffd}"), true))
+    pub(super) fn length(&self) -> u32 {
+        self.length
     }
 
-    fn grow<'a>(&mut self, text: Cow<'a, str>, halved: bool) -> Read<'a> {
-        let start = self.length;
-        self.length += u32::try_from(text.len()).unwrap_or(u32::MAX);
-        Read { text, source: start..self.length, halved }
+    /// Whether more text must come before there is any at `end`.
+    pub(super) fn is_short_of(&self, end: u32) -> bool {
+        !self.ended && self.length < end
+    }
+
+    pub(super) fn position(&self) -> u32 {
+        self.position
+    }
+
+    /// Whether a link has changed it so far.
+    pub(super) fn is_edited(&self) -> bool {
+        self.edited
+    }
+
+    /// Whether a link has replaced some of the upstream's text at `span`, which a chunk watches.
+    pub(super) fn is_edited_at(&self, span: &Range<u32>) -> bool {
+        self.edits.iter().any(|edit| edit.start < span.end && span.start < edit.end)
+    }
+
+    /// Lets a part wait for its text.
+    pub(super) fn await_text(&mut self, part: PartAt) {
+        self.parts.push_back(part);
+    }
+
+    /// Lets the chunk at `place` wait until the text up to `end` has been given back. Answers whether it has
+    /// to. The ends of a lane's watches ascend.
+    pub(super) fn watch(&mut self, end: u32, place: usize) -> bool {
+        if self.watches.is_empty() {
+            // Chunks of before have left.
+            self.edits.clear();
+        }
+        let waits = end > self.position;
+        if waits {
+            self.watches.push_back((end, place));
+        }
+        waits
     }
 
     /// Gives text back to the parts that it stands for; answers with what has no part.
@@ -93,6 +207,9 @@ impl LaneState {
             while !segment.changed && !rest.is_empty() {
                 let Some(part) = self.parts.front().and_then(|place| queue.part(*place)) else { break };
                 let wanted = part.source.end.saturating_sub(self.position) as usize;
+                if wanted == 0 && part.waiting {
+                    break;
+                }
                 let (now, later) = rest.split_at_checked(wanted).unwrap_or((rest, ""));
                 part.out.push_str(now);
                 rest = later;
@@ -110,6 +227,10 @@ impl LaneState {
                 }
             }
             if segment.changed {
+                self.edited = true;
+                if !self.watches.is_empty() {
+                    self.edits.push(self.position..segment.source_end);
+                }
                 for place in &self.parts {
                     match queue.part(*place) {
                         Some(part) if part.source.start < segment.source_end => part.changed = true,
@@ -127,9 +248,74 @@ impl LaneState {
         self.position = self.position.max(position);
         while let Some(part) = self.parts.front().and_then(|place| queue.part(*place))
             && part.source.end <= self.position
+            && !part.waiting
         {
             part.done = true;
             self.last = self.parts.pop_front();
+        }
+        self.unwatch(queue);
+    }
+
+    /// Ends the lane: what waits for more text than there is waits for what there is.
+    pub(super) fn end(&mut self, queue: &mut Queue) {
+        self.ended = true;
+        self.watches.iter_mut().for_each(|(end, _)| *end = self.length.min(*end));
+        self.unwatch(queue);
+    }
+
+    fn unwatch(&mut self, queue: &mut Queue) {
+        while let Some((_, place)) = self.watches.pop_front_if(|(end, _)| *end <= self.position) {
+            queue.unwatch(place);
+        }
+    }
+}
+
+impl Field {
+    /// Whether its literals are pieces of one JSON text.
+    pub(super) fn is_json(self) -> bool {
+        matches!(self, Self::Arguments(_) | Self::FunctionCall)
+    }
+
+    /// The name of a field that is a lane as it stands.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Text(at) => TEXT_FIELDS.get(at).map(|(name, _)| *name),
+            _ => None,
+        }
+    }
+
+    fn lane(self, id: u32, choice: u32, name: Option<String>, pointer: Option<String>) -> Lane {
+        let (part, channel, what) = match self {
+            Self::Text(at) => (0, TEXT_FIELDS.get(at).map_or(Channel::Other, |(_, channel)| *channel), None),
+            Self::Detail { .. } => (0, Channel::Reasoning, None),
+            Self::Transcript => (0, Channel::Other, Some("audio/transcript")),
+            Self::Title => (0, Channel::Other, Some("annotation/title")),
+            Self::Arguments(call) | Self::Input(call) => {
+                (call.saturating_add(1), Channel::ToolArgument, None)
+            }
+            Self::FunctionCall => (1, Channel::ToolArgument, None),
+        };
+        Lane { id, choice, part, channel, name: name.or(what.map(str::to_owned)), pointer }
+    }
+
+    /// The delta that adds `text` to the field.
+    pub(super) fn delta(self, text: &str) -> Value {
+        match self {
+            Self::Text(_) => json!({ self.name().unwrap_or("content"): text }),
+            Self::Detail { entry, summary: false } => {
+                json!({ "reasoning_details": [{ "type": "reasoning.text", "index": entry, "text": text }] })
+            }
+            Self::Detail { entry, summary: true } => {
+                json!({ "reasoning_details": [{ "type": "reasoning.summary", "index": entry, "summary": text }] })
+            }
+            Self::Transcript => json!({ "audio": { "transcript": text } }),
+            // It is never held, and nothing follows it.
+            Self::Title => json!({}),
+            Self::Arguments(call) => {
+                json!({ "tool_calls": [{ "index": call, "function": { "arguments": text } }] })
+            }
+            Self::Input(call) => json!({ "tool_calls": [{ "index": call, "custom": { "input": text } }] }),
+            Self::FunctionCall => json!({ "function_call": { "arguments": text } }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::frame::{Frame, Part};
+use super::frame::{Frame, Part, PartAt, Sent};
 
 /// The most bytes of chunks that may wait for held text. A held byte of text can bring a hundred bytes of
 /// chunk with it; above this an upstream sends more than any answer has, and the response fails.
@@ -37,28 +37,60 @@ impl Queue {
     }
 
     /// A part of a chunk that is not done, to be changed.
-    pub(super) fn part(&mut self, (place, part): (usize, usize)) -> Option<&mut Part> {
-        let part = self.frames.get_mut(&place)?.parts.get_mut(part)?;
-        if self.due.last() != Some(&place) {
-            self.due.push(place);
+    pub(super) fn part(&mut self, at: PartAt) -> Option<&mut Part> {
+        let part = self.frames.get_mut(&at.frame)?.parts.get_mut(at.part)?;
+        if self.due.last() != Some(&at.frame) {
+            self.due.push(at.frame);
         }
         Some(part)
     }
 
+    /// Tells a chunk that one text that it waited for has passed.
+    pub(super) fn unwatch(&mut self, place: usize) {
+        if let Some(frame) = self.frames.get_mut(&place) {
+            frame.watching -= 1;
+            self.due.push(place);
+        }
+    }
+
     /// Calls `send` with each chunk that may have something to send, and lets go of those that are done.
-    pub(super) fn send(&mut self, mut send: impl FnMut(&mut Frame)) {
-        let mut due = std::mem::take(&mut self.due);
-        due.sort_unstable();
-        due.dedup();
-        for place in due.drain(..) {
-            let Some(frame) = self.frames.get_mut(&place) else { continue };
-            send(frame);
-            if frame.is_done() {
-                self.bytes -= frame.raw.len();
-                self.frames.remove(&place);
+    pub(super) fn send(&mut self, mut send: impl FnMut(&mut Frame) -> Sent) {
+        // A chunk that left as it came can make another due.
+        while !self.due.is_empty() {
+            let mut due = std::mem::take(&mut self.due);
+            due.sort_unstable();
+            due.dedup();
+            for place in due {
+                let Some(frame) = self.frames.get_mut(&place) else { continue };
+                let sent = send(frame);
+                let split: Vec<PartAt> = match sent {
+                    Sent::Nothing => Vec::new(),
+                    _ => frame
+                        .parts
+                        .iter()
+                        .flat_map(|part| part.before.into_iter().chain(part.after))
+                        .collect(),
+                };
+                if frame.is_done() {
+                    self.bytes -= frame.raw.len();
+                    self.frames.remove(&place);
+                }
+                split.into_iter().for_each(|at| self.settle(at, place, sent));
             }
         }
-        self.due = due;
+    }
+
+    /// A character was split over two parts, and the chunk of the one has been sent: the other must fit.
+    fn settle(&mut self, other: PartAt, sent: usize, how: Sent) {
+        let Some(frame) = self.frames.get_mut(&other.frame) else { return };
+        let other_sent = frame.is_sent();
+        let Some(part) = frame.parts.get_mut(other.part) else { return };
+        if other.frame > sent {
+            part.lead_raw = how == Sent::Raw;
+            self.due.push(other.frame);
+        } else if !other_sent {
+            part.changed = true;
+        }
     }
 
     /// Takes all chunks.

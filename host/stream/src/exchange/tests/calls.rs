@@ -1,0 +1,403 @@
+//! Tool calls: each string value of their arguments is text of its own, whatever the fragments.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+
+use super::client::{Client, join_halves};
+use super::links::{Fake, looking, masked, masking};
+use super::support::*;
+use super::*;
+use crate::json::quote;
+use crate::lane::{Channel, Edit, Lane, Outcome, Stop};
+
+/// A JSON text: how it is written, and what it says.
+#[derive(Debug, Clone)]
+enum Json {
+    Text { text: String, escaped: bool },
+    Scalar(&'static str),
+    List(Vec<Self>),
+    Object(BTreeMap<String, Self>),
+}
+
+fn escape(text: &str) -> String {
+    text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
+}
+
+impl Json {
+    fn written(&self) -> String {
+        match self {
+            Self::Text { text, escaped: true } => format!("\"{}\"", escape(text)),
+            Self::Text { text, .. } => quote(text),
+            Self::Scalar(scalar) => (*scalar).to_owned(),
+            Self::List(values) => {
+                format!("[{}]", values.iter().map(Self::written).collect::<Vec<_>>().join(" , "))
+            }
+            Self::Object(members) => {
+                let member = |(key, value): (&String, &Self)| format!("{}: {}", quote(key), value.written());
+                format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    /// What it says, `change` being done to its texts.
+    fn value(&self, change: &impl Fn(&str) -> String) -> Value {
+        match self {
+            Self::Text { text, .. } => change(text).into(),
+            Self::Scalar(scalar) => serde_json::from_str(scalar).unwrap(),
+            Self::List(values) => values.iter().map(|value| value.value(change)).collect(),
+            Self::Object(members) => {
+                members.iter().map(|(key, value)| (key.clone(), value.value(change))).collect()
+            }
+        }
+    }
+}
+
+const TEXT: &str = "[abé😀\"\\\\\n/]{0,5}";
+
+fn documents() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        4 => (TEXT, any::<bool>()).prop_map(|(text, escaped)| Json::Text { text, escaped }),
+        1 => prop::sample::select(vec!["0", "-1.5e3", "true", "null", "[]", "{}"]).prop_map(Json::Scalar),
+    ];
+    leaf.prop_recursive(3, 10, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Json::List),
+            prop::collection::btree_map("[ab\"]{0,3}", inner, 0..3).prop_map(Json::Object),
+        ]
+    })
+}
+
+/// One call of one choice, and where its arguments are cut, between UTF-16 units.
+#[derive(Debug, Clone)]
+struct Call {
+    document: Json,
+    cuts: Vec<Index>,
+    /// Whether the fragments are written with escapes only.
+    escaped: bool,
+}
+
+fn calls() -> impl Strategy<Value = Call> {
+    (documents(), prop::collection::vec(any::<Index>(), 0..8), any::<bool>())
+        .prop_map(|(document, cuts, escaped)| Call { document, cuts, escaped })
+}
+
+/// Cuts a text between UTF-16 units, and writes each piece as what stands between the quotes of a literal.
+fn fragments(text: &str, cuts: &[Index], escaped: bool) -> Vec<String> {
+    let units: Vec<u16> = text.encode_utf16().collect();
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(units.len() + 1)).collect();
+    ends.extend([0, units.len()]);
+    ends.sort_unstable();
+    let literal = |units: &[u16]| {
+        char::decode_utf16(units.iter().copied())
+            .map(|char| match char {
+                Ok(char) if !escaped => {
+                    let quoted = quote(&char.to_string());
+                    quoted[1..quoted.len() - 1].to_owned()
+                }
+                Ok(char) => escape(&char.to_string()),
+                Err(half) => format!("\\u{:04x}", half.unpaired_surrogate()),
+            })
+            .collect()
+    };
+    ends.windows(2).map(|pair| literal(&units[pair[0]..pair[1]])).collect()
+}
+
+/// A frame whose only text is a fragment of a call's arguments, as it is written.
+fn fragment(call: usize, literal: &str) -> String {
+    let delta = json!({"tool_calls": [{"index": call, "function": {"arguments": "HERE"}}]});
+    frame(0, &delta, None).replace("HERE", literal)
+}
+
+fn head(call: usize) -> String {
+    let function = json!({"name": format!("f{call}"), "arguments": ""});
+    let delta = json!({"tool_calls": [{"index": call, "id": format!("c{call}"), "type": "function", "function": function}]});
+    frame(0, &delta, None)
+}
+
+/// The frames of calls that take turns.
+fn frames(calls: &[Call]) -> Vec<String> {
+    let mut queues: Vec<_> = calls
+        .iter()
+        .enumerate()
+        .map(|(at, call)| {
+            let fragments = fragments(&call.document.written(), &call.cuts, call.escaped);
+            std::iter::once(head(at)).chain(fragments.into_iter().map(move |text| fragment(at, &text)))
+        })
+        .map(Vec::from_iter)
+        .map(Vec::into_iter)
+        .collect();
+    let mut frames = vec![role()];
+    while let before = frames.len()
+        && {
+            frames.extend(queues.iter_mut().filter_map(Iterator::next));
+            frames.len() > before
+        }
+    {}
+    frames.extend([frame(0, &json!({}), Some("tool_calls")), DONE.to_owned()]);
+    frames
+}
+
+/// The arguments that a client puts together, by call.
+fn arguments(client: &Client) -> BTreeMap<u64, String> {
+    let mut all: BTreeMap<u64, String> = BTreeMap::new();
+    for chunk in client.chunks() {
+        for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let text = call["function"]["arguments"].as_str().unwrap_or_default();
+            *all.entry(call["index"].as_u64().unwrap()).or_default() += text;
+        }
+    }
+    all.into_iter().map(|(call, text)| (call, join_halves(&text))).collect()
+}
+
+fn cut(body: &str, cuts: &[Index]) -> Vec<Vec<u8>> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+    ends.extend([0, body.len()]);
+    ends.sort_unstable();
+    ends.windows(2).map(|pair| body.as_bytes()[pair[0]..pair[1]].to_vec()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn each_string_value_is_masked_and_nothing_else(
+        calls in prop::collection::vec(calls(), 1..4),
+        words in prop::collection::vec("[abé😀\"\n/]{1,4}", 1..4),
+        mask in prop::sample::select(vec!["*", "", "\"\\é"]),
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let body = frames(&calls).concat();
+        let client = read(&[masking(&words, mask)], Script::parts(cut(&body, &cuts)));
+        prop_assert_eq!(&client.end, &Some(End::Complete));
+        let seen: Vec<Value> = arguments(&client).values().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let change = |text: &str| masked(text, &words, mask, true);
+        let expected: Vec<Value> = calls.iter().map(|call| call.document.value(&change)).collect();
+        prop_assert_eq!(seen, expected, "{:#?}", &client.frames);
+    }
+
+    #[test]
+    fn calls_that_no_link_changes_leave_byte_for_byte(
+        calls in prop::collection::vec(calls(), 1..4),
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let frames = frames(&calls);
+        let client = read(&[looking()], Script::parts(cut(&frames.concat(), &cuts)));
+        // A frame that ends within an escape waits for the next of its call, but no other call waits for it.
+        let of = |frames: &[String], call: usize| -> String {
+            let mine = format!("\"index\":{call}}}]}}");
+            frames.iter().filter(|frame| frame.contains(&mine) && !frame.contains("\"arguments\":\"\"")).cloned().collect()
+        };
+        for call in 0..calls.len() {
+            prop_assert_eq!(of(&client.frames, call), of(&frames, call));
+        }
+        let (mut left, mut came) = (client.frames, frames);
+        came.pop();
+        left.sort();
+        came.sort();
+        prop_assert_eq!(left, came);
+    }
+
+    #[test]
+    fn what_is_not_json_is_one_text(
+        valid in "|\\{\"a\": \"b|\\[1, |\\{\\}",
+        text in "x[abé😀\"\\\\/]{0,8}",
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+        words in prop::collection::vec("[abé😀\"/]{1,4}", 1..4),
+    ) {
+        // In an open string it is text of the string.
+        prop_assume!(!valid.ends_with('b'));
+        let pieces = fragments(&(valid.clone() + &text), &cuts, false);
+        let body: Vec<String> = std::iter::once(head(0)).chain(pieces.iter().map(|piece| fragment(0, piece))).collect();
+        let client = read_body(&[masking(&words, "*")], &(body.concat() + &finish()));
+        prop_assert_eq!(&arguments(&client)[&0], &(valid + &masked(&text, &words, "*", true)));
+    }
+}
+
+/// The lanes that links are shown, by what they are.
+fn lanes(body: &str) -> Vec<(Lane, String)> {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::<(Lane, String)>::new()));
+    let sink = Arc::clone(&seen);
+    let looking = Fake::new(move || {
+        let sink = Arc::clone(&sink);
+        move |batch| {
+            let mut seen = sink.lock().unwrap();
+            seen.extend(batch.opened.iter().map(|lane| (lane.clone(), String::new())));
+            for piece in &batch.pieces {
+                seen.iter_mut().find(|(lane, _)| lane.id == piece.lane).unwrap().1.push_str(piece.text);
+            }
+            Ok(Outcome::default())
+        }
+    });
+    let client = read_body(&[looking], body);
+    assert_eq!((client.body(), client.end), (body.to_owned(), Some(End::Complete)));
+    Arc::try_unwrap(seen).map_or_else(|seen| seen.lock().unwrap().clone(), |seen| seen.into_inner().unwrap())
+}
+
+fn argument(
+    part: u32,
+    name: &str,
+    pointer: Option<&str>,
+    text: &str,
+) -> (u32, Option<String>, Option<String>, String) {
+    (part, Some(name.to_owned()), pointer.map(str::to_owned), text.to_owned())
+}
+
+#[test]
+fn links_are_told_the_tool_and_the_place_of_each_value() {
+    let body = [
+        head(0),
+        fragment(0, "{\\\"to\\\": [{\\\"a/b\\\": \\\"x"),
+        head(1),
+        fragment(1, "\\\"bare\\\""),
+        fragment(0, "y\\\"}], \\\"n\\\": 7, \\\"s\\\": \\\"\\\"}"),
+        head(2),
+        fragment(2, "[\\\"v\\\"] oops"),
+        frame(
+            0,
+            &json!({"tool_calls": [{"index": 3, "id": "d", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}]}),
+            None,
+        ),
+        frame(0, &json!({"function_call": {"name": "old", "arguments": "{\"q\":\"z\"}"}}), None),
+        finish(),
+    ];
+    let seen = lanes(&body.concat());
+    assert!(seen.iter().all(|(lane, _)| lane.channel == Channel::ToolArgument && lane.choice == 0));
+    let seen: Vec<_> =
+        seen.into_iter().map(|(lane, text)| (lane.part, lane.name, lane.pointer, text)).collect();
+    assert_eq!(
+        seen,
+        [
+            argument(1, "f0", Some("/to/0/a~1b"), "xy"),
+            argument(2, "f1", Some(""), "bare"),
+            argument(1, "f0", Some("/s"), ""),
+            argument(3, "f2", Some("/0"), "v"),
+            argument(3, "f2", None, "oops"),
+            argument(4, "sql", None, "SELECT"),
+            argument(1, "old", Some("/q"), "z"),
+        ]
+    );
+}
+
+#[test]
+fn calls_of_one_number_are_told_apart_by_their_ids() {
+    let call = |id: &str, name: &str, text: &str| json!({"index": 0, "id": id, "function": {"name": name, "arguments": text}});
+    let both = json!({"tool_calls": [call("a", "f", "{\"x\":\"1\"}"), call("b", "g", "{\"y\":\"2\"}")]});
+    let seen = lanes(&(frame(0, &both, None) + &finish()));
+    let seen: Vec<_> =
+        seen.into_iter().map(|(lane, text)| (lane.name.unwrap(), lane.pointer.unwrap(), text)).collect();
+    assert_eq!(seen, [("f".into(), "/x".into(), "1".into()), ("g".into(), "/y".into(), "2".to_owned())]);
+    // Within one another's arguments they are not.
+    let open = json!({"tool_calls": [call("a", "f", "{\"x\":\"ban")]});
+    let body = frame(0, &open, None)
+        + &frame(0, &json!({"tool_calls": [call("b", "g", "ana\"}")]}), None)
+        + &finish();
+    assert!(!read_body(&[masking(&["banana"], "*")], &body).body().contains("ban"));
+}
+
+#[test]
+fn a_character_can_be_cut_between_two_parts_of_one_chunk() {
+    let part = |text: &str| json!({"index": 0, "function": {"arguments": text}});
+    let both = json!({"tool_calls": [part("\"a\\ud83d"), part("\\ude00b\"")]});
+    let body = head(0) + &frame(0, &both, None) + &finish();
+    for words in [["zz"], ["a"], ["b"], ["😀"]] {
+        let client = read_body(&[masking(&words, "*")], &body);
+        let text: String = serde_json::from_str(&arguments(&client)[&0]).unwrap();
+        assert_eq!(text, "a😀b".replace(words[0], "*"));
+    }
+}
+
+#[test]
+fn a_held_value_holds_back_what_stands_behind_it_in_its_own_call_only() {
+    let body = [head(0), head(1), fragment(0, "{\\\"a\\\":\\\"x ban"), fragment(1, "{\\\"b\\\":\\\"c")];
+    let client = read(&[masking(&["banana"], "*")], Script::parts(&body).left_open());
+    let expected = [(0, "{\"a\":\"x ".to_owned()), (1, "{\"b\":\"c".to_owned())];
+    assert_eq!(arguments(&client), BTreeMap::from(expected));
+    let rest = [fragment(0, "d\\\",\\\"e\\\":1}"), fragment(1, "\\\"}"), finish()];
+    let client = read(&[masking(&["banana"], "*")], Script::parts(body.iter().chain(&rest)));
+    let expected = [(0, "{\"a\":\"x band\",\"e\":1}".to_owned()), (1, "{\"b\":\"c\"}".to_owned())];
+    assert_eq!(arguments(&client), BTreeMap::from(expected));
+}
+
+#[test]
+fn a_block_ends_a_call_at_the_first_text_that_was_not_released() {
+    let blocking = || {
+        Fake::new(|| {
+            |batch: &crate::lane::Batch<'_>| {
+                let bad = batch
+                    .pieces
+                    .iter()
+                    .find_map(|piece| Some((piece.lane, piece.text.find("bad")?, piece.offset)));
+                Ok(bad.map_or_else(Outcome::default, |(lane, at, offset)| Outcome {
+                    edits: vec![Edit {
+                        lane,
+                        start: offset + u32::try_from(at).unwrap(),
+                        end: offset + u32::try_from(at).unwrap() + 3,
+                        text: String::new(),
+                    }],
+                    holds: vec![crate::lane::Hold { lane, start: offset + u32::try_from(at).unwrap() + 3 }],
+                    stop: Some(Stop::Block("x".into())),
+                    ..Outcome::default()
+                }))
+            }
+        })
+    };
+    let parts = [
+        role(),
+        head(0),
+        fragment(0, "{\\\"a\\\":\\\"x\\\",\\\"b\\\":\\\"y"),
+        fragment(0, " bad z\\\",\\\"c\\\":\\\"w\\\"}"),
+        head(1),
+        finish(),
+    ];
+    let client = read(&[blocking()], Script::parts(&parts));
+    assert_eq!(arguments(&client)[&0], "{\"a\":\"x\",\"b\":\"y ");
+    assert_eq!(
+        (client.finishes(), &client.end),
+        (vec![(0, "content_filter".to_owned())], &Some(End::Stopped))
+    );
+    // What stands behind that text in the same read is not sent either.
+    let last = [&parts[3], &fragment(0, "{\\\"d\\\":\\\"v\\\"}")].map(String::as_str).concat();
+    let client = read(&[blocking()], Script::parts([&parts[..3].concat(), &last]));
+    assert_eq!(arguments(&client)[&0], "{\"a\":\"x\",\"b\":\"y ");
+    // In one read the client has nothing of the call, and gets nothing of it.
+    let client = read_body(&[blocking()], &parts.concat());
+    assert!(arguments(&client).is_empty() && !client.body().contains("tool_calls"), "{:#?}", client.frames);
+    // A whole answer keeps the text of its message only.
+    let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"a\":\"bad\"}"}});
+    let message = json!({"content": "good", "tool_calls": [call]});
+    let body =
+        json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).to_string();
+    let answer: Value = serde_json::from_str(&whole(&[blocking()], &body).unwrap()).unwrap();
+    assert_eq!(answer["choices"][0]["message"], json!({"role": "assistant", "content": "good"}));
+}
+
+#[test]
+fn arguments_of_a_whole_answer_are_masked_where_they_stand() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\" :\"x\\nbanana\",\"banana\":1.50}"}});
+    let message = json!({"content": null, "tool_calls": [call]});
+    let body =
+        json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).to_string();
+    let answer = whole(&[masking(&["banana"], "**")], &body).unwrap();
+    assert_eq!(answer, body.replacen("banana", "**", 1));
+}
+
+#[test]
+fn arguments_that_cannot_be_looked_into_fail_the_answer() {
+    for (arguments, why) in [
+        ("[".repeat(65), "nested deeper than 64"),
+        (format!("[\"x\",{}", "\"\",".repeat(1 << 14)), "more than 16384 texts"),
+        (format!("{{\"{}\":[{}", "k".repeat(1 << 14), "\"\",".repeat(1 << 10)), "too long keys"),
+    ] {
+        let client = read_body(&[looking()], &(head(0) + &fragment(0, quote(&arguments).trim_matches('"'))));
+        let Some(End::Failed(error)) = client.end else { panic!("{:?}", client.end) };
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(client.frames.len(), 1);
+    }
+    let calls: Vec<Value> = (0..1025).map(|index| json!({"index": index})).collect();
+    let looking = [looking()];
+    let client = read_body(&looking, &frame(0, &json!({ "tool_calls": calls }), None));
+    assert!(matches!(client.end, Some(End::Failed(_))));
+}
