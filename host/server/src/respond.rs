@@ -205,6 +205,11 @@ fn upstream_status(status: u16, message: &str) -> ApiError {
         ),
         400..=499 if !message.is_empty() => ("upstream_refused", message.to_owned()),
         400..=499 => ("upstream_refused", format!("the upstream answered {status}")),
+        // Where to is an address inside the operator's network.
+        300..=399 => {
+            ("upstream_failed", format!("the upstream answered {status}, and redirects are not followed"))
+        }
+        _ if message.is_empty() => ("upstream_failed", format!("the upstream answered {status}")),
         _ => ("upstream_failed", format!("the upstream answered {status}: {message}")),
     };
     ApiError::new(ours, UPSTREAM, code, message)

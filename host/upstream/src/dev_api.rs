@@ -14,8 +14,8 @@ use rust_proxy_stream::stage::StageError;
 use rust_proxy_stream::upstream::{UpstreamReply, UpstreamRequest};
 use uuid::Uuid;
 
-use crate::egress::{Answer, Client};
-use crate::openai::{BODY_MAX, ERROR_MAX, is_event_stream};
+use crate::egress::Client;
+use crate::openai::BODY_MAX;
 
 mod answer;
 mod options;
@@ -75,10 +75,11 @@ impl DevApi {
             .await
             .map_err(|error| self.failed(error))?;
         let target = Target::new(Arc::clone(&self.response), request);
-        if !(200..300).contains(&answer.status()) {
-            return Err(refused(answer, &target).await);
+        if !answer.is_success() {
+            return Err(answer.into_refusal(|body| target.error_message(body)).await);
         }
-        if is_event_stream(&answer) {
+        let answer = answer.plain()?;
+        if answer.is_event_stream() {
             let body = answer.into_stream();
             return Ok(if streaming {
                 UpstreamReply::Stream(convert(body, target))
@@ -126,17 +127,6 @@ impl DevApi {
             )),
             other => other,
         }
-    }
-}
-
-async fn refused(answer: Answer, target: &Target) -> UpstreamError {
-    let status = answer.status();
-    let retry_after = answer.header("retry-after").map(str::to_owned);
-    let body = answer.into_body(ERROR_MAX).await.unwrap_or_else(|_| Bytes::new());
-    UpstreamError::Status {
-        status,
-        message: target.error_message(&String::from_utf8_lossy(&body)),
-        retry_after,
     }
 }
 

@@ -9,14 +9,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::Response;
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::upstream::BodyStream;
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long an unused connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// How much of an error's body is read, in bytes: enough for any message.
+const ERROR_MAX: usize = 64 << 10;
+
+/// How long an error's body is waited for. Its status says the most of it, and is told as long as no heartbeat
+/// has opened the answer.
+const ERROR_WITHIN: Duration = Duration::from_secs(2);
 
 /// The time limits of one provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +60,7 @@ impl Client {
         Ok(Self { http, timeouts })
     }
 
-    /// Posts a body and waits for the head of the answer.
+    /// Posts a body and waits for the head of the answer, whose body should not be compressed.
     ///
     /// # Errors
     /// [`UpstreamError::Unreachable`] or [`UpstreamError::Timeout`].
@@ -63,9 +70,10 @@ impl Client {
     pub(crate) async fn post(
         &self,
         url: &str,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, UpstreamError> {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let call = self.http.post(url).headers(headers).body(body);
         send(call, self.timeouts).await.map_err(|error| match error {
             SendError::Failed(error) => UpstreamError::Unreachable(causes(&error)),
@@ -138,6 +146,52 @@ impl Answer {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        self.response.status().is_success()
+    }
+
+    pub(crate) fn is_event_stream(&self) -> bool {
+        let kind = self.header(CONTENT_TYPE.as_str()).and_then(|kind| kind.split(';').next());
+        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+    }
+
+    /// The answer, if its body can be read as it is. It is not unpacked: whoever compresses what was asked for
+    /// plain holds events back to do so, and a few bytes of it can be gigabytes.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Protocol`] where it is compressed.
+    pub(crate) fn plain(self) -> Result<Self, UpstreamError> {
+        // Others are no compressions: `identity`, and what some servers write there by mistake.
+        const COMPRESSIONS: [&str; 6] = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress"];
+        let codings = self.headers().get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut codings = codings.flat_map(|value| value.split(',')).map(str::trim);
+        match codings.find(|coding| COMPRESSIONS.iter().any(|known| known.eq_ignore_ascii_case(coding))) {
+            None => Ok(self),
+            Some(coding) => Err(UpstreamError::Protocol(format!(
+                "its body is compressed (`content-encoding: {coding}`), though asked for with `accept-encoding: \
+                 identity`; turn that off at the upstream"
+            ))),
+        }
+    }
+
+    /// What is told of an answer with a status other than 2xx; `message` finds the message in its body.
+    pub(crate) async fn into_refusal(self, message: impl FnOnce(&str) -> String) -> UpstreamError {
+        let status = self.status();
+        let retry_after = self.header("retry-after").map(str::to_owned);
+        let message = match self.header(LOCATION.as_str()) {
+            Some(place) if (300..400).contains(&status) => format!("it leads to {place}"),
+            _ => self.into_error().await.map_or_else(String::new, |body| message(&body)),
+        };
+        UpstreamError::Status { status, message, retry_after }
+    }
+
+    /// The body of an error, if it has words for a reader: web pages do not.
+    pub(crate) async fn into_error(self) -> Option<String> {
+        let body = timeout(ERROR_WITHIN, self.plain().ok()?.into_body(ERROR_MAX)).await.ok()?.ok()?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        (!body.trim_start().starts_with('<')).then_some(body)
     }
 
     /// The next part of the body; `None` at its end.

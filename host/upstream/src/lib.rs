@@ -1,6 +1,7 @@
 //! ④⑤ The side that talks to models: egress, credentials, backends and routing. And for plugins, the
 //! vetted way out. The only crate that names reqwest.
 
+mod beginning;
 pub mod dev_api;
 mod egress;
 mod fetch;

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::dialect::openai_chat;
 use rust_proxy_stream::upstream::{TokenProvider, UpstreamReply, UpstreamRequest};
 
-use crate::egress::{Answer, Client};
+use crate::egress::Client;
 
 /// The longest whole answer that is taken, in bytes: well above the longest text with its logprobs.
 pub(crate) const BODY_MAX: usize = 64 << 20;
-/// How much of an error's body is read, in bytes: enough for any message.
-pub(crate) const ERROR_MAX: usize = 64 << 10;
 
 /// One OpenAI-compatible provider.
 #[derive(Debug, Clone)]
@@ -54,19 +51,20 @@ impl OpenAi {
         let streaming = request.request.streaming();
         let headers = self.headers(&request.request_id, streaming).await?;
         let answer = self.client.post(&self.url, headers, request.request.to_body(&self.model)).await?;
-        if !(200..300).contains(&answer.status()) {
-            return Err(refused(answer).await);
+        if !answer.is_success() {
+            return Err(answer.into_refusal(openai_chat::error_message).await);
         }
+        let answer = answer.plain()?;
         if !streaming {
             return Ok(UpstreamReply::Whole(answer.into_body(BODY_MAX).await?));
         }
-        if is_event_stream(&answer) {
+        if answer.is_event_stream() {
             return Ok(UpstreamReply::Stream(answer.into_stream()));
         }
         // Some servers report an error with status 200.
         let kind = answer.header("content-type").unwrap_or("none").to_owned();
-        let body = answer.into_body(ERROR_MAX).await?;
-        match openai_chat::reported_error(&body) {
+        let body = answer.into_error().await;
+        match body.and_then(|body| openai_chat::reported_error(body.as_bytes())) {
             Some(message) => Err(UpstreamError::Reported(message)),
             None => {
                 Err(UpstreamError::Protocol(format!("content-type `{kind}` in place of `text/event-stream`")))
@@ -94,17 +92,4 @@ impl OpenAi {
         }
         Ok(headers)
     }
-}
-
-pub(crate) fn is_event_stream(answer: &Answer) -> bool {
-    let kind = answer.header("content-type").and_then(|kind| kind.split(';').next());
-    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
-async fn refused(answer: Answer) -> UpstreamError {
-    let status = answer.status();
-    let retry_after = answer.header("retry-after").map(str::to_owned);
-    let body = answer.into_body(ERROR_MAX).await.unwrap_or_else(|_| Bytes::new());
-    let message = openai_chat::error_message(&String::from_utf8_lossy(&body));
-    UpstreamError::Status { status, message, retry_after }
 }

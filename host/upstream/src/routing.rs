@@ -1,10 +1,11 @@
-//! ⑤ Which provider is asked: each in turn, until one answers.
+//! ⑤ Which provider is asked: each in turn, until one begins to answer.
 
 use async_trait::async_trait;
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
 
+use crate::beginning::begun;
 use crate::dev_api::DevApi;
 use crate::openai::OpenAi;
 
@@ -26,11 +27,13 @@ impl Provider {
         }
     }
 
+    /// Asks once, and waits until an answer has begun.
     async fn ask(&self, request: &UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
-        match self {
+        let reply = match self {
             Self::OpenAi(provider) => provider.ask(request).await,
             Self::DevApi(provider) => provider.ask(request).await,
-        }
+        };
+        begun(reply?).await
     }
 }
 

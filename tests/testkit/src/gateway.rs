@@ -11,13 +11,13 @@ use rust_proxy_core::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::response::Response;
 use crate::upstream::ScriptedUpstream;
-use crate::wire::within;
+use crate::wire::{SOCKET_BUFFER, within};
 
 /// Where `cargo xtask build-plugins` puts components.
 const COMPONENTS: [&str; 2] = ["config/plugins", "target/guests"];
@@ -202,7 +202,9 @@ impl TestGateway {
 
     /// Sends any bytes and waits for the head of the answer.
     pub async fn request(&self, request: &str) -> Response {
-        let mut stream = TcpStream::connect(self.address).await.expect("a listening gateway");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(SOCKET_BUFFER).expect("any size");
+        let mut stream = socket.connect(self.address).await.expect("a listening gateway");
         stream.write_all(request.as_bytes()).await.expect("an open connection");
         Response::read(stream).await
     }

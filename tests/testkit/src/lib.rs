@@ -18,13 +18,15 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a test that cannot go on has to fail")]
 
 mod gateway;
+mod lanes;
 mod response;
 mod script;
 mod upstream;
 mod wire;
 
 pub use gateway::{Setup, TestGateway};
+pub use lanes::{Place, lanes};
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};
 pub use upstream::{ScriptedUpstream, unreachable_url};
-pub use wire::{Head, Seen};
+pub use wire::{Head, Seen, queued};

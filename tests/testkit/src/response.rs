@@ -92,7 +92,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// The text of the first choice in the events of a stream.
 pub fn deltas(events: &str) -> String {
-    let data = events.lines().filter_map(|line| line.strip_prefix("data: "));
+    let data = events.split(['\n', '\r']).filter_map(|line| line.strip_prefix("data: "));
     let chunks = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
     let texts =
         chunks.filter_map(|chunk| Some(chunk.pointer("/choices/0/delta/content")?.as_str()?.to_owned()));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -38,7 +39,17 @@ impl Gate {
 pub struct Script {
     /// `None` sends no head.
     head: Option<String>,
+    framing: Framing,
     steps: Vec<Step>,
+}
+
+/// How a client knows where the body ends.
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    Chunks,
+    Length(usize),
+    /// It ends with the connection.
+    Close,
 }
 
 #[derive(Debug, Clone)]
@@ -54,14 +65,25 @@ enum Step {
 pub(crate) enum After {
     Keep,
     Close,
+    /// No end of the answer comes before the reset.
+    Reset,
 }
 
 impl Script {
     /// An answer with this status and type, whose body follows.
     pub fn new(status: u16, content_type: &str) -> Self {
-        let head =
-            format!("HTTP/1.1 {status} -\r\ntransfer-encoding: chunked\r\ncontent-type: {content_type}\r\n");
-        Self { head: Some(head), steps: Vec::new() }
+        let head = format!("HTTP/1.1 {status} -\r\ncontent-type: {content_type}\r\n");
+        Self { head: Some(head), framing: Framing::Chunks, steps: Vec::new() }
+    }
+
+    fn headless() -> Self {
+        Self { head: None, framing: Framing::Close, steps: Vec::new() }
+    }
+
+    /// An event stream of HTTP/1.0, which ends with its connection.
+    pub fn http10() -> Self {
+        let head = "HTTP/1.0 200 -\r\ncontent-type: text/event-stream\r\n".to_owned();
+        Self { head: Some(head), framing: Framing::Close, steps: Vec::new() }
     }
 
     /// An event stream.
@@ -87,12 +109,28 @@ impl Script {
 
     /// No answer and an open connection.
     pub fn silent() -> Self {
-        Self { head: None, steps: vec![Step::Stall] }
+        Self::headless().stall()
     }
 
     /// No answer and a closed connection.
     pub fn hang_up() -> Self {
-        Self { head: None, steps: vec![Step::Cut] }
+        Self::headless().cut()
+    }
+
+    /// No answer and a connection that is reset.
+    pub fn hang_up_hard() -> Self {
+        Self::headless().reset()
+    }
+
+    /// These bytes in place of an answer, and a closed connection.
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
+        Self::headless().bytes(bytes)
+    }
+
+    /// Says how long the body is, true or not, and sends it as it is.
+    #[must_use]
+    pub fn length(self, length: usize) -> Self {
+        Self { framing: Framing::Length(length), ..self }
     }
 
     /// Adds a header.
@@ -102,11 +140,17 @@ impl Script {
         self
     }
 
-    /// Sends bytes of the body, as one chunk and one write.
+    /// Sends bytes of the body, in one write.
     #[must_use]
     pub fn bytes(self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref().to_vec();
         if bytes.is_empty() { self } else { self.then(Step::Send(bytes)) }
+    }
+
+    /// Sends bytes of the body, each in a write of its own.
+    #[must_use]
+    pub fn drip(self, bytes: impl AsRef<[u8]>) -> Self {
+        bytes.as_ref().iter().fold(self, |script, byte| script.bytes([*byte]))
     }
 
     /// Sends an event.
@@ -162,26 +206,42 @@ impl Script {
         self
     }
 
-    pub(crate) async fn play(self, to: &mut OwnedWriteHalf) -> io::Result<After> {
+    /// Plays it; `sent` counts the bytes of the body that the system took.
+    pub(crate) async fn play(self, to: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<After> {
+        let length = match self.framing {
+            Framing::Chunks => "transfer-encoding: chunked\r\n".to_owned(),
+            Framing::Length(length) => format!("content-length: {length}\r\n"),
+            Framing::Close => String::new(),
+        };
         if let Some(head) = self.head {
-            to.write_all(format!("{head}\r\n").as_bytes()).await?;
+            to.write_all(format!("{head}{length}\r\n").as_bytes()).await?;
         }
         for step in self.steps {
             match step {
                 Step::Send(bytes) => {
-                    let size = format!("{:x}\r\n", bytes.len());
-                    to.write_all(&[size.as_bytes(), &bytes, b"\r\n"].concat()).await?;
+                    match self.framing {
+                        Framing::Chunks => {
+                            let size = format!("{:x}\r\n", bytes.len());
+                            to.write_all(&[size.as_bytes(), &bytes, b"\r\n"].concat()).await?;
+                        }
+                        Framing::Length(_) | Framing::Close => to.write_all(&bytes).await?,
+                    }
+                    sent.fetch_add(bytes.len(), Ordering::Relaxed);
                 }
                 Step::Wait(gate) => gate.pass().await,
                 Step::Stall => std::future::pending().await,
                 Step::Cut => return Ok(After::Close),
                 Step::Reset => {
                     to.as_ref().set_zero_linger()?;
-                    return Ok(After::Close);
+                    return Ok(After::Reset);
                 }
             }
         }
-        to.write_all(b"0\r\n\r\n").await?;
+        match self.framing {
+            Framing::Chunks => to.write_all(b"0\r\n\r\n").await?,
+            Framing::Length(_) => {}
+            Framing::Close => return Ok(After::Close),
+        }
         Ok(After::Keep)
     }
 }

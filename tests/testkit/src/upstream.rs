@@ -2,14 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::script::{After, Gate, Script};
-use crate::wire::{Reader, Seen};
+use crate::wire::{Reader, SOCKET_BUFFER, Seen};
+
+/// Bytes that are taken at all are taken more often than this.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// A server on a port of its own that records each request and plays a script for it. Ends when dropped.
 #[derive(Debug)]
@@ -25,26 +30,51 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     asked: Gate,
     abandoned: Gate,
+    sent: AtomicUsize,
 }
 
 impl ScriptedUpstream {
     /// Starts a server with a script for each request to come; the last one is played again for any after it.
     pub async fn start(scripts: impl IntoIterator<Item = Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = listen().expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let shared = Arc::new(Shared {
             scripts: Mutex::new(scripts.into_iter().collect()),
             seen: Mutex::default(),
             asked: Gate::new(),
             abandoned: Gate::new(),
+            sent: AtomicUsize::new(0),
         });
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { address, shared, serving }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The `api_base` for it.
     pub fn url(&self) -> String {
         format!("http://{}/v1/", self.address)
+    }
+
+    /// Plays this script from now on.
+    pub fn play(&self, script: Script) {
+        *self.shared.scripts.lock().expect("no panic under the lock") = [script].into();
+    }
+
+    /// How many bytes of bodies could be sent, once nothing more is taken. On a machine that is too busy to take
+    /// anything for a while it may be fewer.
+    pub async fn sent(&self) -> usize {
+        let sent = || self.shared.sent.load(Ordering::Relaxed);
+        loop {
+            let before = sent();
+            tokio::time::sleep(PAUSE).await;
+            if sent() == before {
+                return before;
+            }
+        }
     }
 
     /// The requests that came, in order.
@@ -84,6 +114,13 @@ impl Shared {
     }
 }
 
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(1024)
+}
+
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -99,12 +136,16 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         shared.seen.lock().expect("no panic under the lock").push(request);
         shared.asked.open();
         let played = tokio::select! {
-            played = shared.next_script().play(&mut write) => played,
+            played = shared.next_script().play(&mut write, &shared.sent) => played,
             () = reader.closed() => Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match played {
             Ok(After::Keep) => {}
             Ok(After::Close) => break,
+            Ok(After::Reset) => {
+                write.forget();
+                break;
+            }
             Err(_) => {
                 shared.abandoned.open();
                 break;

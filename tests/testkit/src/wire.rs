@@ -1,6 +1,7 @@
 //! Just enough HTTP/1.1 to see every byte and every way in which a message can end.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,10 +11,34 @@ use tokio::net::tcp::OwnedReadHalf;
 /// Far longer than anything here takes on a busy machine: what did not come by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What the system buffers for a socket: little, so that who does not read is soon noticed.
+pub(crate) const SOCKET_BUFFER: u32 = 256 << 10;
+
 /// Fails the test where `future` does not end.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(PATIENCE, future).await;
     ended.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// How many bytes the system holds for the connections of these listeners, in both directions.
+///
+/// # Panics
+/// Where the system is not Linux.
+#[expect(clippy::disallowed_methods, reason = "reads what Linux tells of its sockets")]
+pub fn queued(listeners: &[SocketAddr]) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let is_ours = |address: &str| {
+        let port = address.split_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+        listeners.iter().any(|listener| port == Some(listener.port()))
+    };
+    let bytes = |socket: &str| {
+        let mut fields = socket.split_ascii_whitespace().skip(1);
+        let (local, remote) = (fields.next()?, fields.next()?);
+        let (sending, received) = fields.nth(1)?.split_once(':')?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        (is_ours(local) || is_ours(remote)).then_some(number(sending)? + number(received)?)
+    };
+    sockets.lines().filter_map(bytes).sum()
 }
 
 /// The head of a request or an answer.

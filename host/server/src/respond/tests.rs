@@ -91,7 +91,9 @@ fn an_upstreams_status() {
     failed(502, 502);
     failed(503, 503);
     failed(529, 503);
-    failed(302, 502);
+    let message = "the upstream answered 302, and redirects are not followed (HTTP 502)";
+    check(upstream(302, "it leads to http://10.0.0.7/"), 502, kind, "upstream_failed", message);
+    check(upstream(504, ""), 502, kind, "upstream_failed", "the upstream answered 504 (HTTP 502)");
 }
 
 #[test]

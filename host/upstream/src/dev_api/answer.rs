@@ -13,11 +13,12 @@ use futures_util::{StreamExt, stream};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::dialect::openai_chat::{self, TERMINAL};
 use rust_proxy_stream::json::{self, Pointer};
-use rust_proxy_stream::sse::{self, Block, Decoder, SseError};
+use rust_proxy_stream::sse::{self, Block, Decoder};
 use rust_proxy_stream::upstream::{BodyStream, UpstreamRequest};
 use serde_json::Value;
 
 use super::options::{Format, ResponseOptions};
+use crate::beginning::unreadable;
 
 /// What an answer is made into.
 #[derive(Debug)]
@@ -390,11 +391,4 @@ fn finish_reason(reason: &str) -> &'static str {
 
 fn protocol(what: &str) -> UpstreamError {
     UpstreamError::Protocol(what.to_owned())
-}
-
-fn unreadable(error: SseError) -> UpstreamError {
-    match error {
-        SseError::Cut => UpstreamError::Incomplete(error.to_string()),
-        _ => UpstreamError::Protocol(error.to_string()),
-    }
 }

@@ -9,9 +9,12 @@ mod masking;
 mod plugins;
 mod program;
 mod requests;
+mod splits;
 mod stops;
 mod streams;
+mod transcripts;
 mod upstream_failures;
+mod wire_faults;
 
 use rust_proxy_testkit::{ScriptedUpstream, Setup};
 
@@ -22,6 +25,21 @@ const WORDS: &str = "[plugins.sensitive-word]\nlimits = { cpu = '5s', wall = '20
 /// A gateway that masks `secret` and `密码` in both directions.
 fn masking(upstream: &ScriptedUpstream) -> Setup {
     Setup::new().upstream(upstream).plugins(&["sensitive-word"]).toml(WORDS)
+}
+
+/// What `sensitive-word` makes of a whole text, as simple as can be: at each place the longest word, a star for each
+/// of its characters.
+fn masked(text: &str, words: &[&str]) -> String {
+    let (mut masked, mut rest) = (String::new(), text);
+    while let Some(next) = rest.chars().next() {
+        let found = words.iter().filter(|word| rest.starts_with(**word)).max_by_key(|word| word.len());
+        match found {
+            Some(word) => masked.extend(word.chars().map(|_| '*')),
+            None => masked.push(next),
+        }
+        rest = &rest[found.map_or(next.len_utf8(), |word| word.len())..];
+    }
+    masked
 }
 
 /// The message of an error, as a status or as an event.

@@ -1,6 +1,6 @@
 //! What a client sees of an answer that flows.
 
-use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, Setup, deltas, frame};
+use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, Setup, deltas, frame, queued};
 use serde_json::json;
 
 use crate::masking;
@@ -135,4 +135,25 @@ async fn a_client_that_leaves_closes_the_connection_to_the_upstream() {
         }
         upstream.abandoned().await;
     }
+}
+
+#[tokio::test]
+async fn what_a_client_does_not_read_is_not_taken_from_its_upstream() {
+    const PIECES: usize = 20;
+    const PIECE: usize = 1 << 20;
+    // A few pieces: one that is read, one that is written, and what waits for either.
+    const HELD_MAX: usize = 4 * PIECE;
+    let text = "word ".repeat(PIECE / 5);
+    let script = (0..PIECES).fold(Script::stream().delta("One"), |script, _| script.delta(&text));
+    let upstream = ScriptedUpstream::start([script.finish("stop").done()]).await;
+    let gateway = masking(&upstream).start().await;
+    let mut response = gateway.ask("hello").await;
+    assert_eq!(response.delta().await, "One");
+    let sent = upstream.sent().await;
+    // The system's buffers can be large, and are not the gateway's.
+    let held = sent.saturating_sub(queued(&[upstream.address(), gateway.address]));
+    assert!(held < HELD_MAX, "{held} of {sent} bytes are held for a client that reads nothing");
+    let rest = response.body().await;
+    assert_eq!(deltas(&rest).len(), PIECES * text.len());
+    assert!(rest.ends_with("data: [DONE]\n\n"));
 }

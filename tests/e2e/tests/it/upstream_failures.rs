@@ -1,4 +1,5 @@
-//! An upstream that fails: a status before the head is out, one error event after it.
+//! An upstream that fails before its answer, as a status, and who is asked then. `wire_faults` has what can go
+//! wrong in an answer.
 
 use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, Setup, deltas, frame, unreachable_url};
 use serde_json::{Value, json};
@@ -33,7 +34,6 @@ async fn an_upstream_that_cannot_be_reached_is_502() {
     let error = response.json().await;
     assert!(message(&error).contains("cannot be reached"), "{error}");
     assert!(!error.to_string().contains("127.0.0.1"), "{error}");
-    check_status(Script::hang_up(), 502, "upstream_unreachable", "cannot be reached").await;
 }
 
 #[tokio::test]
@@ -63,7 +63,6 @@ async fn a_failure_of_the_upstream_is_502_or_503() {
     let body = json!({ "error": { "message": "oh no" } });
     check_status(Script::json(500, &body), 502, "upstream_failed", "answered 500: oh no").await;
     check_status(Script::json(503, &body), 503, "upstream_failed", "answered 503: oh no").await;
-    check_status(Script::new(302, "text/html").header("location", "/"), 502, "upstream_failed", "302").await;
 }
 
 #[tokio::test]
@@ -75,81 +74,6 @@ async fn an_upstream_that_does_not_answer_is_504() {
         check_setup(setup, 504, "upstream_timeout", says).await;
         upstream.abandoned().await;
     }
-}
-
-#[tokio::test]
-async fn an_error_object_in_place_of_an_answer_is_a_status() {
-    let error = json!({ "error": { "message": "overloaded model" } });
-    check_status(Script::json(200, &error), 502, "upstream_failed", "overloaded model").await;
-    for event in [format!("data: {error}\n\n"), format!("event: error\ndata: {error}\n\n")] {
-        let upstream = ScriptedUpstream::start([Script::stream().bytes(event)]).await;
-        let response = masking(&upstream).start().await.ask("hello").await;
-        assert_eq!(response.status(), 502);
-        assert!(message(&response.json().await).contains("overloaded model"));
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_cannot_be_read_is_502() {
-    check_status(Script::new(200, "text/html").bytes("<html>"), 502, "upstream_protocol", "cannot be read")
-        .await;
-    check_status(Script::json(200, &json!({ "choices": 1 })), 502, "upstream_protocol", "cannot be read")
-        .await;
-    let upstream = ScriptedUpstream::start([Script::stream(), Script::stream().done()]).await;
-    let gateway = masking(&upstream).start().await;
-    for _ in 0..2 {
-        assert_eq!(gateway.ask("hello").await.status(), 502);
-    }
-}
-
-/// What follows two pieces, the second of which is held in part: an error event with this code and no more text.
-async fn check_event(code: &str, provider: &str, failures: &[fn(Script) -> Script]) {
-    let gate = Gate::new();
-    let begin = || Script::stream().delta("A").delta(" sec").wait_for(&gate);
-    let upstream = ScriptedUpstream::start(failures.iter().map(|fail| fail(begin()))).await;
-    let gateway = masking(&upstream).provider(provider).start().await;
-    for place in 0..failures.len() {
-        let mut response = gateway.ask("hello").await;
-        assert_eq!(response.delta().await, "A");
-        assert_eq!(response.delta().await, " ");
-        gate.open();
-        let rest = response.body().await;
-        assert_eq!(last_error(&rest)["error"]["code"], code, "failure {place}");
-        assert!(!rest.contains("sec"), "failure {place}: held text has left: {rest}");
-        assert!(!rest.contains("finish_reason"), "failure {place}: {rest}");
-    }
-}
-
-#[tokio::test]
-async fn a_cut_stream_is_one_error_event_and_no_held_text() {
-    let failures: [fn(Script) -> Script; 6] = [
-        |script| script.bytes("data: {\"choices\":[").cut(),
-        |script| script.bytes("data: {\"choices\":["),
-        Script::cut,
-        Script::reset,
-        |script| script,
-        Script::done,
-    ];
-    check_event("upstream_incomplete", "", &failures).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_cannot_be_read_on_is_one_error_event() {
-    let failures: [fn(Script) -> Script; 2] =
-        [|script| script.event("nonsense").finish("stop").done(), |script| script.bytes(b"data: \xff\n\n")];
-    check_event("upstream_protocol", "", &failures).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_fails_by_its_own_account_is_one_error_event() {
-    let error =
-        |script: Script| script.event(r#"{"error":{"message":"overloaded model"}}"#).finish("stop").done();
-    check_event("upstream_failed", "", &[error]).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_stalls_is_one_error_event() {
-    check_event("upstream_timeout", "timeouts = { idle_ms = 500 }", &[Script::stall]).await;
 }
 
 #[tokio::test]
@@ -185,6 +109,66 @@ async fn the_second_provider_is_asked_where_the_first_fails() {
         assert_eq!(request.json()["model"], "other");
         assert_eq!(request.head.header("authorization"), None);
     }
+}
+
+#[tokio::test]
+async fn the_second_provider_is_asked_where_the_first_never_begins() {
+    let error = json!({ "error": { "message": "overloaded model" } });
+    let failures = [
+        Script::stream().event(&error).done(),
+        Script::stream().bytes(": a\n\nevent: ping\ndata: {}\n\n").event(&error),
+        Script::stream(),
+        Script::stream().reset(),
+        Script::stream().bytes("data: {\"choi").cut(),
+        Script::json(200, &error),
+        Script::new(200, "text/html").bytes("<html>"),
+        Script::stream().event("nonsense"),
+        Script::stream().header("content-encoding", "gzip"),
+    ];
+    let number = failures.len();
+    let first = ScriptedUpstream::start(failures).await;
+    let second = ScriptedUpstream::start([Script::says(["from the second"])]).await;
+    let gateway = with_fallback(&first.url(), &second).start().await;
+    for place in 0..number {
+        let body = gateway.ask_model("two", "hello").await.body().await;
+        assert_eq!(deltas(&body), "from the second", "failure {place}: {body}");
+        assert!(body.ends_with("data: [DONE]\n\n"), "failure {place}: {body}");
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (number, number));
+
+    let first = ScriptedUpstream::start([Script::json(200, &error)]).await;
+    let second = ScriptedUpstream::start([Script::whole("from the second")]).await;
+    let gateway = with_fallback(&first.url(), &second).start().await;
+    let request = json!({ "model": "two", "messages": [{ "role": "user", "content": "hello" }] });
+    let answer = gateway.chat(&request).await.json().await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "from the second");
+}
+
+#[tokio::test]
+async fn the_second_provider_is_asked_behind_heartbeats_too() {
+    let gate = Gate::new();
+    let error = json!({ "error": { "message": "overloaded model" } });
+    let first = ScriptedUpstream::start([Script::stream().wait_for(&gate).event(error)]).await;
+    let second = ScriptedUpstream::start([Script::says(["from the second"])]).await;
+    let gateway = with_fallback(&first.url(), &second).server("heartbeat = '50ms'").start().await;
+    let mut response = gateway.ask_model("two", "hello").await;
+    assert_eq!(response.event().await.as_deref(), Some(": ping\n\n"));
+    gate.open();
+    let body = response.body().await;
+    assert_eq!(deltas(&body), "from the second", "{body}");
+    assert!(body.ends_with("data: [DONE]\n\n") && !body.contains("error"), "{body}");
+}
+
+#[tokio::test]
+async fn no_other_provider_is_asked_once_an_answer_has_begun() {
+    let error = json!({ "error": { "message": "overloaded model" } });
+    let first = ScriptedUpstream::start([Script::stream().delta("begun").event(error)]).await;
+    let second = ScriptedUpstream::start([Script::says(["from the second"])]).await;
+    let body =
+        with_fallback(&first.url(), &second).start().await.ask_model("two", "hello").await.body().await;
+    assert_eq!(deltas(&body), "begun");
+    assert_eq!(last_error(&body)["error"]["code"], "upstream_failed");
+    assert_eq!(second.seen().len(), 0);
 }
 
 #[tokio::test]
