@@ -1,7 +1,7 @@
 use super::*;
 
-mod calls;
 mod accounts;
+mod calls;
 mod client;
 mod contract;
 mod endings;
