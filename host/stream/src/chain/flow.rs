@@ -3,11 +3,13 @@
 use crate::lane::{CloseReason, Lane};
 
 /// What moves from one link to the next in one step.
+///
+/// Each list is in the order of the lanes' ids, for a whole answer can have thousands of lanes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Flow {
     /// Lanes that begin.
     pub(crate) opened: Vec<Lane>,
-    /// New text, at most one entry per lane, in no order that matters.
+    /// New text, at most one entry per lane.
     pub(crate) texts: Vec<LaneText>,
     /// Lanes that end.
     pub(crate) closed: Vec<(u32, CloseReason)>,
@@ -20,16 +22,33 @@ impl Flow {
 
     /// The text of a lane, made if there is none yet.
     pub(crate) fn text(&mut self, lane: u32) -> &mut LaneText {
-        let at = self.texts.iter().position(|text| text.lane == lane).unwrap_or_else(|| {
-            self.texts.push(LaneText { lane, ..LaneText::default() });
-            self.texts.len() - 1
+        let found = self.texts.binary_search_by_key(&lane, |text| text.lane);
+        let at = found.unwrap_or_else(|at| {
+            self.texts.insert(at, LaneText { lane, ..LaneText::default() });
+            at
         });
-        #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
+        #[expect(clippy::indexing_slicing, reason = "the place of an element, or of the one just inserted")]
         &mut self.texts[at]
     }
 }
 
 impl Flow {
+    /// Ends a lane.
+    pub(crate) fn close(&mut self, lane: u32, reason: CloseReason) {
+        let at = self.closed.partition_point(|(closed, _)| *closed < lane);
+        self.closed.insert(at, (lane, reason));
+    }
+
+    /// Whether a lane begins in this step.
+    pub(crate) fn opens(&self, lane: u32) -> bool {
+        self.opened.binary_search_by_key(&lane, |opened| opened.id).is_ok()
+    }
+
+    /// Whether a lane ends in this step.
+    pub(crate) fn closes(&self, lane: u32) -> bool {
+        self.closed.binary_search_by_key(&lane, |(closed, _)| *closed).is_ok()
+    }
+
     /// Adds text behind what the flow has of its lane.
     pub(crate) fn append(&mut self, new: LaneText) {
         if new.segments.is_empty() {

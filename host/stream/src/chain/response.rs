@@ -8,7 +8,7 @@ use crate::chain::buffer::{Buffer, HELD_MAX};
 use crate::chain::flow::{Flow, LaneText};
 use crate::chain::{ActiveLink, Links, Passed};
 use crate::error::ExchangeError;
-use crate::lane::{Batch, Channel, CloseReason, Edit, Finding, Lane, Outcome, Piece, Stop};
+use crate::lane::{Batch, Channel, CloseReason, Edit, Finding, Hold, Lane, Outcome, Piece, Stop};
 use crate::stage::{Context, Fault, FaultKind, StageError};
 
 /// How a plugin ended a response.
@@ -116,7 +116,7 @@ impl ResponseChain {
                 stopped = Some(kind);
             }
         }
-        self.open.retain(|lane| !is_closed(&flow, lane.id));
+        self.open.retain(|lane| !flow.closes(lane.id));
         Ok((flow, stopped))
     }
 
@@ -188,7 +188,7 @@ impl ModifierLink {
         };
         let account = &mut self.active.account;
         self.buffers.retain(|buffer| {
-            let closed = is_closed(flow, buffer.lane.id);
+            let closed = flow.closes(buffer.lane.id);
             if closed {
                 account.dropped += buffer.held() as u64;
             }
@@ -211,17 +211,18 @@ impl ModifierLink {
     /// each begins.
     fn take_in(&mut self, flow: &mut Flow) -> Vec<(u32, u32)> {
         self.buffers.extend(flow.opened.iter().cloned().map(Buffer::new));
-        let mut texts = std::mem::take(&mut flow.texts);
+        let mut texts = std::mem::take(&mut flow.texts).into_iter().peekable();
         let mut step = Vec::with_capacity(texts.len());
         for buffer in &mut self.buffers {
             let lane = buffer.lane.id;
             let end = buffer.end();
-            let new = texts.iter().position(|text| text.lane == lane).map(|at| texts.swap_remove(at));
+            while texts.next_if(|text| text.lane < lane).is_some() {}
+            let new = texts.next_if(|text| text.lane == lane);
             let has_text = new.as_ref().is_some_and(|new| !new.text.is_empty());
             if let Some(new) = new {
                 buffer.push(new);
             }
-            if has_text || is_closed(flow, lane) || flow.opened.iter().any(|opened| opened.id == lane) {
+            if has_text || flow.closes(lane) || flow.opens(lane) {
                 step.push((lane, end));
             } else if buffer.held() == 0 {
                 // At most the trace of text that an earlier link deleted.
@@ -234,7 +235,8 @@ impl ModifierLink {
     async fn ask(&mut self, step: &[(u32, u32)], flow: &Flow) -> Result<Outcome, StageError> {
         let buffers = &self.buffers;
         let piece = |&(lane, offset): &(u32, u32)| {
-            let buffer = buffers.iter().find(|buffer| buffer.lane.id == lane)?;
+            let at = buffers.binary_search_by_key(&lane, |buffer| buffer.lane.id).ok()?;
+            let buffer = buffers.get(at)?;
             let text = buffer.text_from(offset);
             (!text.is_empty()).then_some(Piece { lane, offset, text })
         };
@@ -255,18 +257,20 @@ impl ModifierLink {
             self.pass(step, Passed::ThisCall, flow);
             return Ok(());
         }
+        // Those of a lane are in order, the lanes may come in any.
+        let mut edits: Vec<&Edit> = outcome.edits.iter().collect();
+        edits.sort_by_key(|edit| edit.lane);
+        let mut holds: Vec<Hold> = outcome.holds.clone();
+        holds.sort_by_key(|hold| hold.lane);
+        let (mut edits, mut holds) = (edits.into_iter().peekable(), holds.into_iter().peekable());
         let mut answers = Vec::with_capacity(step.len());
-        for (place, buffer) in self.buffers.iter().enumerate() {
+        for (place, buffer) in self.buffers.iter().enumerate().filter(|(_, buffer)| is_in(step, buffer)) {
             let lane = buffer.lane.id;
-            if !step.iter().any(|(in_step, _)| *in_step == lane) {
-                continue;
-            }
-            let edits: Vec<&Edit> = outcome.edits.iter().filter(|edit| edit.lane == lane).collect();
-            let mut holds = outcome.holds.iter().filter(|hold| hold.lane == lane).map(|hold| hold.start);
-            let hold = holds.next();
+            let edits: Vec<&Edit> = std::iter::from_fn(|| edits.next_if(|edit| edit.lane == lane)).collect();
+            let hold = holds.next_if(|hold| hold.lane == lane).map(|hold| hold.start);
             // With a stop, what is held is dropped, so a lane that ends may be held too.
-            let too_late = hold.is_some() && is_closed(flow, lane) && outcome.stop.is_none();
-            if holds.next().is_some() || too_late {
+            let too_late = hold.is_some() && flow.closes(lane) && outcome.stop.is_none();
+            if holds.next_if(|hold| hold.lane == lane).is_some() || too_late {
                 return Err(broken(format!("lane {lane}: a second hold, or one on a lane that is closed")));
             }
             buffer.check(&edits, hold)?;
@@ -296,7 +300,7 @@ impl ModifierLink {
     /// Lets text pass as it is: what is held of the step's lanes, or of all.
     fn pass(&mut self, step: &[(u32, u32)], passed: Passed, flow: &mut Flow) {
         for buffer in &mut self.buffers {
-            if passed == Passed::All || step.iter().any(|(lane, _)| *lane == buffer.lane.id) {
+            if passed == Passed::All || is_in(step, buffer) {
                 flow.append(buffer.release_all());
             }
         }
@@ -317,8 +321,8 @@ fn has_text_lane(open: &[Lane], choice: u32) -> bool {
     open.iter().any(|lane| (lane.choice, lane.channel) == (choice, Channel::Text))
 }
 
-fn is_closed(flow: &Flow, lane: u32) -> bool {
-    flow.closed.iter().any(|(closed, _)| *closed == lane)
+fn is_in(step: &[(u32, u32)], buffer: &Buffer) -> bool {
+    step.binary_search_by_key(&buffer.lane.id, |(lane, _)| *lane).is_ok()
 }
 
 fn bytes(texts: &[LaneText]) -> u64 {

@@ -385,6 +385,19 @@ fn arguments_of_a_whole_answer_are_masked_where_they_stand() {
 }
 
 #[test]
+fn thousands_of_values_are_lanes_of_one_batch() {
+    let cells = |word: &str| -> Vec<String> { (0..3_000).map(|cell| format!("{cell} {word}")).collect() };
+    let call =
+        |word| json!({"id": "c", "function": {"name": "f", "arguments": json!(cells(word)).to_string()}});
+    let body = |word| {
+        let message = json!({"content": null, "tool_calls": [call(word)]});
+        json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).to_string()
+    };
+    let plugins = [masking(&["banana"], "*"), looking(), masking(&["*"], "x")];
+    assert_eq!(whole(&plugins, &body("banana")).unwrap(), body("x"));
+}
+
+#[test]
 fn arguments_that_cannot_be_looked_into_fail_the_answer() {
     for (arguments, why) in [
         ("[".repeat(65), "nested deeper than 64"),

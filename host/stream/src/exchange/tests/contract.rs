@@ -60,7 +60,7 @@ fn links_are_shown_contiguous_lanes() {
         [delta("a"), delta("b"), frame(1, &serde_json::json!({"refusal": "c"}), Some("length")), finish()];
     assert_eq!(
         seen(&[], Script::parts([together.concat()])),
-        ["open 0:Text", "open 1:Refusal", "ab", "c", "Length", "Stop"]
+        ["open 0:Text", "open 1:Refusal", "ab", "c", "Stop", "Length"]
     );
 }
 

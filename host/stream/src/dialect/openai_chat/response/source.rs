@@ -235,7 +235,7 @@ impl Source {
             self.finish_part(&draft, end, to)?;
         }
         if let Some(lane) = self.lane.take() {
-            to.flow.closed.push((lane, CloseReason::Next));
+            to.flow.close(lane, CloseReason::Next);
         }
         Ok(())
     }
@@ -329,7 +329,7 @@ impl Source {
             if let Some(lane) = to.lanes.get_mut(lane) {
                 lane.end(to.queue);
             }
-            to.flow.closed.push((lane, reason));
+            to.flow.close(lane, reason);
         }
         Ok(())
     }
