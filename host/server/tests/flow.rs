@@ -19,6 +19,11 @@ const TOTAL: usize = 256 << 20;
 /// What the buffers at both ends are set to, so that those between count.
 const SMALL: u32 = 64 << 10;
 
+/// Far longer than anything here takes on a busy machine: what did not come by then never will.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(40), future).await.expect("in time")
+}
+
 /// A gateway in front of `upstream`, with these lines of `[server]`.
 async fn gateway(lines: &str, upstream: SocketAddr) -> SocketAddr {
     let text = format!(
@@ -76,7 +81,7 @@ async fn ask(gateway: SocketAddr, stream: bool) -> (TcpStream, String) {
 
 async fn rest(mut client: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    client.read_to_end(&mut bytes).await.expect("an orderly end");
+    within(client.read_to_end(&mut bytes)).await.expect("an orderly end");
     bytes
 }
 
@@ -117,7 +122,7 @@ async fn a_client_that_stops_reading_stops_its_upstream() {
     let gateway = gateway("", upstream).await;
     let (client, status) = ask(gateway, true).await;
     assert_eq!(status, "HTTP/1.1 200");
-    let sent = is_stopped.await.expect("an upstream");
+    let sent = within(is_stopped).await.expect("an upstream");
     println!("{sent} bytes were sent before the upstream was stopped");
     assert!(sent < TOTAL, "the gateway takes whatever comes");
     let body = rest(client).await;
@@ -137,7 +142,7 @@ async fn a_client_that_does_not_read_has_a_deadline_too() {
     });
     let gateway = gateway("exchange_max = '1s'", upstream).await;
     let (client, _) = ask(gateway, true).await;
-    closed.await.expect("no panic");
+    within(closed).await.expect("no panic");
     // The connection is still there, and the end is told to who reads on.
     let body = rest(client).await;
     assert!(String::from_utf8_lossy(&body).contains("deadline_exceeded"));
