@@ -30,6 +30,12 @@ config = {{ words = ["banana", "classified"] }}
 [pipelines.default]
 process = ["sensitive-word"]
 modify = ["sensitive-word"]
+[plugins.block]
+file = "sensitive-word.wasm"
+config = {{ words = ["forbidden"], action = "block" }}
+[pipelines.block]
+process = ["block"]
+modify = ["block"]
 [models.demo]
 pipeline = "default"
 routing = ["main"]
@@ -44,6 +50,21 @@ routing = ["main"]
 type = "openai"
 api_base = "env::SCRIPTED"
 api_key_location = "none"
+[models.blocked]
+pipeline = "block"
+routing = ["main"]
+[models.blocked.providers.main]
+type = "openai"
+api_base = "env::SCRIPTED"
+api_key_location = "none"
+[models.impatient]
+pipeline = "default"
+routing = ["main"]
+[models.impatient.providers.main]
+type = "openai"
+api_base = "env::SCRIPTED"
+api_key_location = "none"
+timeouts = {{ first_byte_ms = 500, idle_ms = 500 }}
 """
 KEYS = '[[server.keys]]\nname = "test"\nkey = "env::CLIENT_KEY"'
 
@@ -97,6 +118,26 @@ class Model(BaseHTTPRequestHandler):
     def delta(self, text, finish=None):
         choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
         self.event(json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 0, "choices": [choice]}))
+
+    def whole(self, text, finish="stop"):
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+        self.wfile.write(json.dumps({"id": "c", "object": "chat.completion", "created": 0, "choices": [choice]}).encode())
+
+    def says(self, request, pieces):
+        """Answers in the form that was asked for."""
+        if not request.get("stream"):
+            self.begin(200, "application/json")
+            return self.whole("".join(pieces))
+        self.begin()
+        for piece in pieces:
+            self.delta(piece)
+        self.delta("", finish="stop")
+        self.event("[DONE]")
+
+    def wait_until_left(self):
+        """Returns once the other side has closed the connection."""
+        self.connection.settimeout(PATIENCE)
+        assert self.connection.recv(1) == b""
 
     def log_message(self, *_):
         pass

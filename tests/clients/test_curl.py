@@ -12,6 +12,13 @@ PIECES = ["One", " ba", "nana", " and", " more"]
 ARRIVES = ["One", " ", "******", " and", " more"]
 
 
+def asks(gateway, request, *more):
+    """A curl that posts a request and shows what arrives as it arrives."""
+    url, limit = f"{gateway}/v1/chat/completions", str(PATIENCE)
+    body = ["-H", "Content-Type: application/json", "-d", json.dumps(request)]
+    return ["curl", "-sN", "--max-time", limit, *body, *more, url]
+
+
 def test_lines_arrive_while_the_model_still_speaks(gateway, model):
     has_arrived = threading.Semaphore(0)
     sent = []
@@ -27,9 +34,7 @@ def test_lines_arrive_while_the_model_still_speaks(gateway, model):
 
     model.script = script
     request = {"model": "scripted", "stream": True, "messages": [{"role": "user", "content": "Speak"}]}
-    url, limit = f"{gateway}/v1/chat/completions", str(PATIENCE)
-    body = ["-H", "Content-Type: application/json", "-d", json.dumps(request)]
-    curl = subprocess.Popen(["curl", "-sN", "--max-time", limit, url, *body], stdout=subprocess.PIPE, text=True)
+    curl = subprocess.Popen(asks(gateway, request), stdout=subprocess.PIPE, text=True)
     arrived = []
     texts = []
     last = ""
@@ -45,3 +50,22 @@ def test_lines_arrive_while_the_model_still_speaks(gateway, model):
     # Each piece arrived before the next one was sent.
     moments = [moment for pair in zip(sent, arrived, strict=True) for moment in pair]
     assert moments == sorted(moments)
+
+
+def test_a_blocked_stream_ends_properly_behind_its_safe_part(gateway, model):
+    model.script = lambda answer, request: answer.says(request, ["One for", "bidden", " word"])
+    request = {"model": "blocked", "stream": True, "messages": [{"role": "user", "content": "Speak"}]}
+    shown = subprocess.run(asks(gateway, request), stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(shown)
+    *chunks, end, rest = shown.split("\n\n")
+    assert (end, rest) == ("data: [DONE]", "")
+    choices = [json.loads(chunk.removeprefix("data: "))["choices"][0] for chunk in chunks]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == "One "
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["content_filter"]
+
+
+def test_a_connection_serves_one_request_after_another(gateway):
+    request = {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "Speak"}]}
+    once = asks(gateway, request, "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n")
+    shown = subprocess.run([*once, "--next", *once[1:]], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert shown == "200 1\n200 0\n"

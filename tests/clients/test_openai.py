@@ -5,11 +5,12 @@ import json
 
 import openai
 import pytest
-from conftest import CLIENT_KEY, PATIENCE
+from conftest import CLIENT_KEY, PATIENCE, Model
 from openai import AsyncOpenAI, OpenAI
 
 SAID = [{"role": "user", "content": "A banana, please"}]
 # The Dev API quotes what it was sent, and says listed words of its own.
+STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 ANSWER = 'You said: "A ******, please". ****** bread is **********.'
 
 
@@ -48,7 +49,7 @@ def test_streams_run_side_by_side(gateway):
 
     async def ask_all():
         async with AsyncOpenAI(base_url=f"{gateway}/v1", api_key="unused", timeout=PATIENCE) as client:
-            return await asyncio.gather(*(ask(client, number) for number in range(20)))
+            return await asyncio.gather(*(ask(client, number) for number in range(120)))
 
     for number, answer in enumerate(asyncio.run(ask_all())):
         assert answer == f'You said: "****** {number}". ****** bread is **********.'
@@ -78,7 +79,7 @@ def test_tool_calls_arrive(client, model):
 
 
 def test_models_are_listed(client):
-    assert [model.id for model in client.models.list()] == ["demo", "scripted"]
+    assert [model.id for model in client.models.list()] == ["blocked", "demo", "impatient", "scripted"]
 
 
 def test_an_unknown_model_is_not_found(client):
@@ -110,31 +111,97 @@ def test_a_key_is_asked_for(gateway_with_keys):
     assert client(CLIENT_KEY).chat.completions.create(model="demo", messages=SAID).choices[0].message.content == ANSWER
 
 
-def test_a_stream_that_breaks_off_raises_after_what_came(client, model):
+def read(client, name, stream):
+    """The texts and the finish reason of an answer, and what it raised."""
+    texts, finish = [], None
+    try:
+        answer = client.chat.completions.create(model=name, messages=SAID, stream=stream)
+        for part in answer if stream else [answer]:
+            [choice] = part.choices
+            texts.append((choice.delta if stream else choice.message).content)
+            finish = choice.finish_reason or finish
+    except openai.APIError as error:
+        return texts, finish, error
+    return texts, finish, None
+
+
+def reports(answer):
+    answer.event('{"error": {"message": "out of memory"}}')
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "code", "message"),
+    [
+        ("scripted", None, "upstream_incomplete", "the upstream's answer broke off: choice 0 has no finish reason"),
+        ("scripted", reports, "upstream_failed", "the upstream failed: out of memory"),
+        ("impatient", Model.wait_until_left, "upstream_timeout", "the upstream took longer than `idle`"),
+    ],
+    ids=["cut", "reported", "stalled"],
+)
+def test_a_stream_that_fails_raises_after_what_came(client, model, name, last, code, message):
     def script(answer, _):
         answer.begin()
         answer.delta("One")
         answer.delta(" bana")
+        if last:
+            last(answer)
 
     model.script = script
-    texts = []
-    with pytest.raises(openai.APIError) as error:
-        for chunk in client.chat.completions.create(model="scripted", messages=SAID, stream=True):
-            texts.append(chunk.choices[0].delta.content)
+    texts, finish, error = read(client, name, stream=True)
     # What may still become a word never leaves.
-    assert "".join(texts) == "One "
-    assert "broke off" in error.value.message
-    assert error.value.code == "upstream_incomplete"
+    assert (texts, finish) == (["One", " "], None)
+    assert type(error) is openai.APIError
+    assert error.code == code
+    assert message in error.message
 
 
-def test_an_upstream_that_limits_says_when_to_ask_again(client, model):
+@STREAM
+def test_an_upstream_that_is_silent_is_a_time_out(client, model, stream):
+    model.script = lambda answer, _: answer.wait_until_left()
+    texts, _, error = read(client, "impatient", stream)
+    assert not texts
+    assert isinstance(error, openai.InternalServerError) and error.status_code == 504
+    assert error.code == "upstream_timeout"
+
+
+@STREAM
+def test_an_answer_that_never_begins_is_a_failure(client, model, stream):
+    def script(answer, _):
+        answer.begin(content_length="500") if stream else answer.begin(200, "application/json", content_length="500")
+
+    model.script = script
+    texts, _, error = read(client, "scripted", stream)
+    assert not texts
+    assert isinstance(error, openai.InternalServerError) and error.status_code == 502
+    assert error.code == "upstream_incomplete"
+
+
+@STREAM
+def test_an_answer_that_a_plugin_blocks_ends_as_filtered(client, model, stream):
+    model.script = lambda answer, request: answer.says(request, ["One for", "bidden", " word"])
+    texts, finish, error = read(client, "blocked", stream)
+    assert "".join(text or "" for text in texts) == "One "
+    assert (finish, error) == ("content_filter", None)
+
+
+@STREAM
+def test_a_request_that_a_plugin_rejects_is_a_bad_request(client, stream):
+    messages = [{"role": "user", "content": "A forbidden word"}]
+    with pytest.raises(openai.BadRequestError) as error:
+        client.chat.completions.create(model="blocked", messages=messages, stream=stream)
+    assert error.value.code == "rejected_by_plugin"
+    assert "a word that is not allowed here" in error.value.message
+
+
+@STREAM
+def test_an_upstream_that_limits_says_when_to_ask_again(client, model, stream):
     def script(answer, _):
         answer.begin(429, "application/json", retry_after="7")
         answer.wfile.write(b'{"error": {"message": "slow down"}}')
 
     model.script = script
     with pytest.raises(openai.RateLimitError) as error:
-        client.chat.completions.create(model="scripted", messages=SAID, stream=True)
+        client.chat.completions.create(model="scripted", messages=SAID, stream=stream)
     assert error.value.response.headers["retry-after"] == "7"
     assert "slow down" in error.value.message
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-from conftest import CLIENT_KEY, PATIENCE, ROOT, serving
+from conftest import CLIENT_KEY, PATIENCE, ROOT, Model, serving
 from openai import OpenAI
 
 SHIPPED = ROOT / "config/tensorzero-rustproxy.toml"
@@ -25,21 +25,8 @@ SAID = [{"role": "user", "content": "A banana, please"}]
 # The Dev API quotes what it was sent, and says listed words of its own.
 ANSWER = 'You said: "A ******, please". ****** bread is **********.'
 
-# More models of the gateway: one whose plugin blocks, one whose upstream is not there, one that never answers.
+# More models of the gateway: one whose upstream is not there, one that never answers.
 MORE = """
-[plugins.block]
-file = "sensitive-word.wasm"
-config = {{ words = ["forbidden"], action = "block" }}
-[pipelines.block]
-process = ["block"]
-modify = ["block"]
-[models.blocked]
-pipeline = "block"
-routing = ["main"]
-[models.blocked.providers.main]
-type = "openai"
-api_base = "env::SCRIPTED"
-api_key_location = "none"
 [models.refused]
 routing = ["main"]
 [models.refused.providers.main]
@@ -94,7 +81,7 @@ def config(logs, gateway, gateway_with_keys, signed, forging, nobody):
     file = logs / "tensorzero.toml"
     parts = [
         shipped,
-        *(another(name, asks=name) for name in ["scripted", "blocked", "refused", "nowhere"]),
+        *(another(name, asks=name) for name in ["scripted", "blocked", "impatient", "refused", "nowhere"]),
         another("fallback", asks="scripted").replace('["rust_proxy"]', '["rust_proxy", "second"]'),
         SECOND,
         another("signed", asks="rust-proxy", url=signed),
@@ -268,6 +255,15 @@ def answers(status, message):
     return script
 
 
+def stalls(answer, _):
+    answer.wait_until_left()
+
+
+def reports(answer, _):
+    answer.begin(200, "application/json")
+    answer.wfile.write(json.dumps({"error": {"message": "out of memory"}}).encode())
+
+
 def breaks_off(answer, request):
     if request.get("stream"):
         answer.begin()
@@ -286,9 +282,11 @@ def breaks_off(answer, request):
         ("scripted", answers(401, "Incorrect key"), "401", "the upstream refused the gateway's own credentials"),
         ("scripted", answers(429, "slow down"), "429", "slow down"),
         ("scripted", answers(500, "no memory"), "502", "the upstream answered 500: no memory (HTTP 502)"),
+        ("scripted", reports, "502", "the upstream failed: out of memory (HTTP 502)"),
         ("scripted", breaks_off, "502", "the upstream's answer broke off"),
+        ("impatient", stalls, "504", "the upstream took longer than `first_byte` (HTTP 504)"),
     ],
-    ids=["unknown model", "refused", "400", "401", "429", "500", "cut"],
+    ids=["unknown model", "refused", "400", "401", "429", "500", "reported", "cut", "stalled"],
 )
 def test_a_failure_before_the_first_piece_is_told(client, model, logs, stream, name, script, status, message):
     model.script = script
@@ -297,8 +295,9 @@ def test_a_failure_before_the_first_piece_is_told(client, model, logs, stream, n
     assert not said
     check_told(error, logs, message)
     assert f"{name}: All model providers failed to infer with errors: rust_proxy: " in error
-    # Of whole answers TensorZero shows these alone, so that the gateway's own text has the others.
-    if stream or status in ["400", "401", "429"]:
+    # Of whole answers TensorZero shows these alone, so that the gateway's own text has the others. A stream that
+    # stalls was opened by a heartbeat, so its reason comes as an event.
+    if stream and name != "impatient" or status in ["400", "401", "429"]:
         assert re.search(rf"(Error|status code:) {status} ", error)
 
 
@@ -312,41 +311,30 @@ def test_a_request_that_a_plugin_rejects_is_told(client, logs, stream):
 
 @STREAM
 def test_an_answer_that_a_plugin_blocks_ends_as_filtered(client, model, stream):
-    def script(answer, request):
-        if request.get("stream"):
-            answer.begin()
-            for piece in ["One for", "bidden", " word"]:
-                answer.delta(piece)
-            answer.delta("", finish="stop")
-            answer.event("[DONE]")
-        else:
-            answer.begin(200, "application/json")
-            message = {"role": "assistant", "content": "One forbidden word"}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            answer.wfile.write(json.dumps({"choices": [choice]}).encode())
-
-    model.script = script
+    model.script = lambda answer, request: answer.says(request, ["One for", "bidden", " word"])
     assert gather(client.ask("blocked", stream)) == {"text": ["One "], "finish": ["content_filter"]}
 
 
 @pytest.mark.parametrize(
-    ("last", "message"),
+    ("name", "last", "message"),
     [
-        (None, "the upstream's answer broke off: choice 0 has no finish reason (HTTP 502)"),
-        ({"error": {"message": "out of memory"}}, "the upstream failed: out of memory (HTTP 502)"),
+        ("scripted", None, "the upstream's answer broke off: choice 0 has no finish reason (HTTP 502)"),
+        ("scripted", lambda answer: answer.event('{"error": {"message": "out of memory"}}'),
+         "the upstream failed: out of memory (HTTP 502)"),
+        ("impatient", Model.wait_until_left, "the upstream took longer than `idle` (HTTP 504)"),
     ],
-    ids=["cut", "reported"],
+    ids=["cut", "reported", "stalled"],
 )
-def test_a_failure_after_the_first_piece_is_told(client, model, logs, last, message):
+def test_a_failure_after_the_first_piece_is_told(client, model, logs, name, last, message):
     def script(answer, _):
         answer.begin()
         answer.delta("One")
         answer.delta(" bana")
         if last:
-            answer.event(json.dumps(last))
+            last(answer)
 
     model.script = script
-    said = gather(client.ask("scripted", stream=True))
+    said = gather(client.ask(name, stream=True))
     [error] = said["error"]
     # What may still become a word never leaves.
     assert "".join(said["text"]) == "One "
