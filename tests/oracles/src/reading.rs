@@ -27,6 +27,8 @@ pub(crate) struct Answer {
     pub(crate) tokens: Vec<String>,
     /// Whether text of a choice follows its finish reason.
     pub(crate) late: bool,
+    /// Whether there is something that repeats or measures a text.
+    pub(crate) repeats: bool,
     /// Whether a text stops within a surrogate pair.
     pub(crate) halved: bool,
     /// Whether there is something that is not in the dialect; what stands behind it was not read.
@@ -99,6 +101,9 @@ impl Answer {
             if let Some(delta) = delta {
                 self.read_delta(index, delta);
             }
+            let annotations =
+                delta.and_then(|delta| delta.get("annotations").or(delta.get("reasoning_details")));
+            self.repeats |= choice.get("logprobs").is_some() || annotations.is_some();
             let logprobs = choice.get("logprobs").and_then(|all| all.get("content"));
             let tokens = logprobs.map(Json::list).unwrap_or_default();
             self.tokens.extend(tokens.iter().filter_map(|token| token.get("token")?.text()));
@@ -130,19 +135,41 @@ impl Answer {
 
     fn read_arguments(&mut self, place: Place, function: &Json) {
         if let Some(units) = function.get("arguments").and_then(Json::units) {
-            self.halved |= units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
-            self.units.entry(place).or_default().extend(units);
+            let all = self.units.entry(place).or_default();
+            all.extend(units);
+            let halved = units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
+            self.halved |= halved || whole_escapes(all) < all.len();
         }
     }
 
     /// Puts the pieces together.
     fn joined(mut self) -> Self {
         for (place, units) in std::mem::take(&mut self.units) {
-            let of = if TEXT_FIELDS.contains(&place.1) { &mut self.texts } else { &mut self.arguments };
+            let is_text = TEXT_FIELDS.contains(&place.1);
+            let of = if is_text { &mut self.texts } else { &mut self.arguments };
+            // FIXME: what stands of an escape that the upstream never ends leaves or not, as the stream is cut.
+            let units = if is_text { &units[..] } else { &units[..whole_escapes(&units)] };
             if !units.is_empty() {
-                of.insert(place, String::from_utf16_lossy(&units));
+                of.insert(place, String::from_utf16_lossy(units));
             }
         }
         self
     }
+}
+
+/// How much of a piece of JSON stands before an escape, or a pair of them, that goes on behind it.
+fn whole_escapes(units: &[u16]) -> usize {
+    const BACKSLASH: u16 = b'\\' as u16;
+    let tail = units.len().saturating_sub(6);
+    let Some(at) = units[tail..].iter().rposition(|unit| *unit == BACKSLASH).map(|at| tail + at) else {
+        return units.len();
+    };
+    let before = units[..at].iter().rev().take_while(|unit| **unit == BACKSLASH).count();
+    let escape = String::from_utf16_lossy(&units[at + 1..]).to_ascii_lowercase();
+    let goes_on = match escape.len() {
+        0 => true,
+        1..5 => escape.starts_with('u'),
+        _ => ["ud8", "ud9", "uda", "udb"].iter().any(|high| escape.starts_with(high)),
+    };
+    if before % 2 == 0 && goes_on { at } else { units.len() }
 }
