@@ -145,12 +145,9 @@ impl Answer {
     /// Puts the pieces together.
     fn joined(mut self) -> Self {
         for (place, units) in std::mem::take(&mut self.units) {
-            let is_text = TEXT_FIELDS.contains(&place.1);
-            let of = if is_text { &mut self.texts } else { &mut self.arguments };
-            // FIXME: what stands of an escape that the upstream never ends leaves or not, as the stream is cut.
-            let units = if is_text { &units[..] } else { &units[..whole_escapes(&units)] };
+            let of = if TEXT_FIELDS.contains(&place.1) { &mut self.texts } else { &mut self.arguments };
             if !units.is_empty() {
-                of.insert(place, String::from_utf16_lossy(units));
+                of.insert(place, String::from_utf16_lossy(&units));
             }
         }
         self
