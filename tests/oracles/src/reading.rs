@@ -25,7 +25,7 @@ pub(crate) struct Answer {
     pub(crate) kept: Vec<String>,
     /// Tokens of log probabilities.
     pub(crate) tokens: Vec<String>,
-    /// Whether text of a choice follows its finish reason.
+    /// Whether text of a choice follows its finish reason; it is not among the texts.
     pub(crate) late: bool,
     /// Whether there is something that repeats or measures a text.
     pub(crate) repeats: bool,
@@ -116,7 +116,10 @@ impl Answer {
     fn read_delta(&mut self, choice: u32, delta: &Json) {
         for field in TEXT_FIELDS {
             if let Some(units) = delta.get(field).and_then(Json::units) {
-                self.late |= !units.is_empty() && self.finished.contains(&choice);
+                if self.finished.contains(&choice) {
+                    self.late |= !units.is_empty();
+                    continue;
+                }
                 self.halved |= units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
                 self.units.entry((choice, field, 0)).or_default().extend(units);
             }
