@@ -172,6 +172,8 @@ fn fuzz(target: &str, inputs: &[String], options: &[String]) -> Result<String> {
     let mut command = cargo_fuzz("run");
     command.args(BUILD).arg(target).args(inputs);
     command.args(["--", &format!("-timeout={HANGS_AFTER}")]).args(options);
+    // A panic says where it is; the fuzzer's frames above it would hide that.
+    command.env("RUST_BACKTRACE", "0");
     let Output { status, stderr, .. } = command.output().context("cannot start rustup")?;
     let told = String::from_utf8_lossy(&stderr);
     if !status.success() {

@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) {
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     let words = if words.is_empty() { vec!["ab"] } else { words };
     let list = Arc::new(List::new(&words, Rules::default()).expect("a word list"));
-    let scene = Scene::of(&mut choices, list);
+    let scene = Scene::of(&mut choices, list, true);
     let stream = Stream::build(&mut choices);
     let body = stream.body.as_bytes();
     let (end, tokens) = scene.check(body, &Source::new(cuts).cut(body));
@@ -52,6 +52,8 @@ struct Stream {
     fails: bool,
     open: Vec<Choice>,
     newline: &'static str,
+    /// Whether all text of `content` comes with its log probabilities.
+    logprobs: bool,
 }
 
 /// A choice that has no finish reason yet.
@@ -62,6 +64,8 @@ struct Choice {
     half: [Option<String>; FIELDS.len()],
     /// The arguments of its tool calls that are not sent yet.
     calls: Vec<String>,
+    /// The text of `content` in the chunk that is being made.
+    token: Option<String>,
 }
 
 impl Stream {
@@ -69,7 +73,7 @@ impl Stream {
         let newline = choices.pick(&["\n", "\n", "\r\n", "\r"]);
         let open =
             (0..=choices.below(CHOICES_MAX)).map(|index| Choice { index, ..Choice::default() }).collect();
-        let mut stream = Self { open, newline, ..Self::default() };
+        let mut stream = Self { open, newline, logprobs: choices.one_in(4), ..Self::default() };
         let all: Vec<usize> = (0..stream.open.len()).collect();
         stream.chunk(
             &all.iter()
@@ -125,22 +129,12 @@ impl Stream {
     fn texts(&mut self, at: usize, choices: &mut Source<'_>) -> String {
         let choice = &mut self.open[at];
         let field = choices.below(FIELDS.len());
-        let (mut fields, token) = choice.fragment(field, choices);
+        let mut fields = choice.fragment(field, choices);
         if choices.one_in(4) {
             let other = (field + 1) % FIELDS.len();
-            fields = format!("{fields},{}", choice.fragment(other, choices).0);
+            fields = format!("{fields},{}", choice.fragment(other, choices));
         }
-        if field == 0 && choices.one_in(4) {
-            let token = quote(&token);
-            let logprobs = format!(
-                r#"{{"content":[{{"token":{token},"logprob":-0.5,"bytes":null,"top_logprobs":[]}}]}}"#
-            );
-            return format!(
-                r#"{{"index":{},"delta":{{{fields}}},"logprobs":{logprobs},"finish_reason":null}}"#,
-                choice.index
-            );
-        }
-        delta(choice.index, &fields, "null")
+        choice.delta(&fields, self.logprobs, "null")
     }
 
     /// The head of a tool call.
@@ -184,11 +178,11 @@ impl Stream {
     fn finish(&mut self, mut choice: Choice, choices: &mut Source<'_>) {
         let mut fields = String::new();
         if choices.one_in(3) {
-            fields = choice.fragment(choices.below(FIELDS.len()), choices).0;
+            fields = choice.fragment(choices.below(FIELDS.len()), choices);
         }
         let reason =
             choices.pick(&["\"stop\"", "\"length\"", "\"tool_calls\"", "\"content_filter\"", "\"odd\""]);
-        let chunk = delta(choice.index, &fields, reason);
+        let chunk = choice.delta(&fields, self.logprobs, reason);
         self.chunk(&[chunk]);
     }
 
@@ -203,8 +197,8 @@ impl Stream {
 }
 
 impl Choice {
-    /// A fragment of a field: its member, and its text as far as a token may show it.
-    fn fragment(&mut self, field: usize, choices: &mut Source<'_>) -> (String, String) {
+    /// A member with a fragment of a field.
+    fn fragment(&mut self, field: usize, choices: &mut Source<'_>) -> String {
         let text = text(choices, 6);
         let mut literal = self.half[field].take().unwrap_or_default();
         for c in text.chars() {
@@ -219,7 +213,24 @@ impl Choice {
             let low = literal.split_off(literal.len() - "\\ude00".len());
             self.half[field] = Some(low);
         }
-        (format!(r#""{}":"{literal}""#, FIELDS[field]), text)
+        if FIELDS[field] == "content" {
+            self.token = Some(text);
+        }
+        format!(r#""{}":"{literal}""#, FIELDS[field])
+    }
+
+    /// The choice with these members, and the log probabilities of their text.
+    fn delta(&mut self, fields: &str, logprobs: bool, finish: &str) -> String {
+        let index = self.index;
+        match self.token.take().filter(|_| logprobs) {
+            Some(token) => {
+                let token = quote(&token);
+                format!(
+                    r#"{{"index":{index},"delta":{{{fields}}},"logprobs":{{"content":[{{"token":{token},"logprob":-0.5,"bytes":null,"top_logprobs":[]}}]}},"finish_reason":{finish}}}"#
+                )
+            }
+            None => delta(index, fields, finish),
+        }
     }
 }
 

@@ -25,8 +25,10 @@ pub(crate) struct Answer {
     pub(crate) kept: Vec<String>,
     /// Tokens of log probabilities.
     pub(crate) tokens: Vec<String>,
-    /// Whether text of a choice follows its finish reason.
+    /// Whether text of a choice follows its finish reason; it is not among the texts.
     pub(crate) late: bool,
+    /// Whether there is something that repeats or measures a text.
+    pub(crate) repeats: bool,
     /// Whether a text stops within a surrogate pair.
     pub(crate) halved: bool,
     /// Whether there is something that is not in the dialect; what stands behind it was not read.
@@ -99,6 +101,9 @@ impl Answer {
             if let Some(delta) = delta {
                 self.read_delta(index, delta);
             }
+            let annotations =
+                delta.and_then(|delta| delta.get("annotations").or(delta.get("reasoning_details")));
+            self.repeats |= choice.get("logprobs").is_some() || annotations.is_some();
             let logprobs = choice.get("logprobs").and_then(|all| all.get("content"));
             let tokens = logprobs.map(Json::list).unwrap_or_default();
             self.tokens.extend(tokens.iter().filter_map(|token| token.get("token")?.text()));
@@ -111,7 +116,10 @@ impl Answer {
     fn read_delta(&mut self, choice: u32, delta: &Json) {
         for field in TEXT_FIELDS {
             if let Some(units) = delta.get(field).and_then(Json::units) {
-                self.late |= !units.is_empty() && self.finished.contains(&choice);
+                if self.finished.contains(&choice) {
+                    self.late |= !units.is_empty();
+                    continue;
+                }
                 self.halved |= units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
                 self.units.entry((choice, field, 0)).or_default().extend(units);
             }
@@ -130,8 +138,10 @@ impl Answer {
 
     fn read_arguments(&mut self, place: Place, function: &Json) {
         if let Some(units) = function.get("arguments").and_then(Json::units) {
-            self.halved |= units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
-            self.units.entry(place).or_default().extend(units);
+            let all = self.units.entry(place).or_default();
+            all.extend(units);
+            let halved = units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
+            self.halved |= halved || whole_escapes(all) < all.len();
         }
     }
 
@@ -145,4 +155,21 @@ impl Answer {
         }
         self
     }
+}
+
+/// How much of a piece of JSON stands before an escape, or a pair of them, that goes on behind it.
+fn whole_escapes(units: &[u16]) -> usize {
+    const BACKSLASH: u16 = b'\\' as u16;
+    let tail = units.len().saturating_sub(6);
+    let Some(at) = units[tail..].iter().rposition(|unit| *unit == BACKSLASH).map(|at| tail + at) else {
+        return units.len();
+    };
+    let before = units[..at].iter().rev().take_while(|unit| **unit == BACKSLASH).count();
+    let escape = String::from_utf16_lossy(&units[at + 1..]).to_ascii_lowercase();
+    let goes_on = match escape.len() {
+        0 => true,
+        1..5 => escape.starts_with('u'),
+        _ => ["ud8", "ud9", "uda", "udb"].iter().any(|high| escape.starts_with(high)),
+    };
+    if before % 2 == 0 && goes_on { at } else { units.len() }
 }
