@@ -60,8 +60,7 @@ impl Rules {
     }
 
     fn options(self) -> Options {
-        #[allow(clippy::needless_update, reason = "the matcher may have options that are not chosen here")]
-        Options { case_sensitive: self.case_sensitive, ..Options::default() }
+        Options { case_sensitive: self.case_sensitive, width_sensitive: true, zero_width_max: 0 }
     }
 
     fn fold(self, text: &str) -> Vec<char> {
@@ -99,7 +98,8 @@ impl List {
                 at += 1;
                 continue;
             };
-            found.push(Match { start: places[at], end: places[at + length], word, chars: length as u32 });
+            let (start, end) = (places[at], places[at + length]);
+            found.push(Match { start, end, list: 0, word, chars: length as u32 });
             at += length;
         }
         found

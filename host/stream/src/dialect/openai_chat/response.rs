@@ -258,7 +258,9 @@ impl Response {
 
     /// Takes what the links released and gives the frames that can be sent.
     pub(crate) fn write(&mut self, flow: Flow, out: &mut VecDeque<Bytes>) {
+        let closed: Vec<u32> = flow.closed.iter().map(|(lane, _)| *lane).collect();
         let orphans = self.assign(flow);
+        closed.into_iter().for_each(|lane| self.lanes.complete(lane, &mut self.queue));
         if !self.broken {
             out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text)));
         }

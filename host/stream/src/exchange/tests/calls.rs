@@ -152,6 +152,11 @@ fn arguments(client: &Client) -> BTreeMap<u64, String> {
     all.into_iter().map(|(call, text)| (call, join_halves(&text))).collect()
 }
 
+/// Those of a stream that passes no link.
+fn arguments_of(body: &str) -> BTreeMap<u64, String> {
+    arguments(&read_body(&[], body))
+}
+
 fn cut(body: &str, cuts: &[Index]) -> Vec<Vec<u8>> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
     ends.extend([0, body.len()]);
@@ -295,6 +300,18 @@ fn calls_of_one_number_are_told_apart_by_their_ids() {
         + &frame(0, &json!({"tool_calls": [call("b", "g", "ana\"}")]}), None)
         + &finish();
     assert!(!read_body(&[masking(&["banana"], "*")], &body).body().contains("ban"));
+}
+
+#[test]
+fn an_escape_that_never_ends_leaves_as_it_came() {
+    for pieces in [vec!["[\\\"a\\\\u00"], vec!["[\\\"a\\\\", "u0", "0"], vec!["[\\\"a\\\\u", "0", "x", "y"]] {
+        let frames: Vec<String> = pieces.iter().map(|piece| fragment(0, piece)).collect();
+        for (cut, word) in [(1, "a!"), (10_000, "a!"), (1, "z"), (10_000, "z")] {
+            let body = [head(0), frames.concat(), finish()].concat();
+            let client = read(&[masking(&[word], "*")], Script::parts(body.as_bytes().chunks(cut)));
+            assert_eq!((arguments(&client), client.end), (arguments_of(&body), Some(End::Complete)));
+        }
+    }
 }
 
 #[test]

@@ -127,6 +127,14 @@ impl Lanes {
         Ok(start..lane.length)
     }
 
+    /// All text of a closed lane has come back: its parts are done, also those that end in an escape that never
+    /// became a character.
+    pub(super) fn complete(&mut self, id: u32, queue: &mut Queue) {
+        if let Some(lane) = self.get_mut(id) {
+            lane.pass(lane.length, queue);
+        }
+    }
+
     /// The delta that adds `text` to a lane.
     pub(super) fn delta(&self, id: u32, text: &str) -> (u32, Value) {
         let Some(lane) = self.get(id) else { return (0, json!({})) };
