@@ -41,7 +41,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Keeps an exchange for at most so long. What of it ends at the deadline ends in the current span.
+    /// Keeps an exchange for at most so long. What it logs at its deadline belongs to the current span.
     pub(crate) fn begin(
         exchange: impl Future<Output = Result<(Reply, Slot), ExchangeError>> + Send + 'static,
         most: Duration,
@@ -95,6 +95,13 @@ impl Kept {
         }
         passed
     }
+
+    fn stop(&mut self) {
+        if let Some(task) = self.deadline.take() {
+            task.abort();
+        }
+        end(&self.held);
+    }
 }
 
 impl Stream for Kept {
@@ -115,15 +122,6 @@ impl Stream for Kept {
             self.stop();
         }
         Poll::Ready(event)
-    }
-}
-
-impl Kept {
-    fn stop(&mut self) {
-        if let Some(task) = self.deadline.take() {
-            task.abort();
-        }
-        end(&self.held);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Accounts of sandboxed plugins, from an exchange to the engine's totals.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has to fail")]
-#![expect(clippy::indexing_slicing, reason = "the names are those of the configuration")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Clients that do not read, over real sockets: what waits for them is bounded, and so is how long.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+#![expect(clippy::expect_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -123,8 +123,8 @@ async fn a_client_that_stops_reading_stops_its_upstream() {
     let (client, status) = ask(gateway, true).await;
     assert_eq!(status, "HTTP/1.1 200");
     let sent = within(is_stopped).await.expect("an upstream");
-    println!("{sent} bytes were sent before the upstream was stopped");
-    assert!(sent < TOTAL, "the gateway takes whatever comes");
+    // About 7 MB, nearly all of it in the system's buffers.
+    assert!(sent < TOTAL, "the gateway takes whatever comes: {sent} bytes");
     let body = rest(client).await;
     assert_eq!(letters(&body), served.await.expect("no panic"), "nothing is lost");
     assert!(body.ends_with(b"data: [DONE]\n\n\r\n0\r\n\r\n"));
