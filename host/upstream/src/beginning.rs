@@ -58,9 +58,7 @@ fn is_first(block: &Block) -> Result<bool, UpstreamError> {
         (None | Some(""), _) | (_, Some("ping")) => Ok(false),
         (Some("[DONE]"), _) => Err(incomplete()),
         (Some(data), name) => match begins(data.as_bytes()) {
-            Err(UpstreamError::Protocol(_)) if name == Some("error") => {
-                Err(UpstreamError::Reported(openai_chat::error_message(data)))
-            }
+            Err(UpstreamError::Protocol(_)) if name == Some("error") => Err(reported(data)),
             begins => begins,
         },
     }
@@ -70,16 +68,19 @@ fn is_first(block: &Block) -> Result<bool, UpstreamError> {
 fn begins(data: &[u8]) -> Result<bool, UpstreamError> {
     #[derive(Deserialize)]
     struct Answer {
-        choices: Vec<IgnoredAny>,
+        choices: Option<Vec<IgnoredAny>>,
         usage: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
     }
-    if let Some(message) = openai_chat::reported_error(data) {
-        return Err(UpstreamError::Reported(message));
+    match serde_json::from_slice(data) {
+        Ok(Answer { error: Some(_), .. }) => Err(reported(&String::from_utf8_lossy(data))),
+        Ok(Answer { choices: Some(choices), usage, .. }) => Ok(!choices.is_empty() || usage.is_some()),
+        _ => Err(UpstreamError::Protocol("it is no JSON, or has no `choices`".to_owned())),
     }
-    let Ok(Answer { choices, usage }) = serde_json::from_slice(data) else {
-        return Err(UpstreamError::Protocol("it is no JSON, or has no `choices`".to_owned()));
-    };
-    Ok(!choices.is_empty() || usage.is_some())
+}
+
+fn reported(error: &str) -> UpstreamError {
+    UpstreamError::Reported(openai_chat::error_message(error))
 }
 
 /// Why a stream that ended before its first event is none.
