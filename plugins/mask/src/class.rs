@@ -38,7 +38,8 @@ const UNSPACED: &[RangeInclusive<char>] = &[
     '\u{1000}'..='\u{109f}',   // Myanmar
     '\u{1780}'..='\u{17ff}',   // Khmer
     '\u{1950}'..='\u{19ff}',   // Tai Le, New Tai Lue, Khmer symbols
-    '\u{1a20}'..='\u{1b7f}',   // Tai Tham, Balinese
+    '\u{1a20}'..='\u{1aaf}',   // Tai Tham
+    '\u{1b00}'..='\u{1b7f}',   // Balinese
     '\u{2e80}'..='\u{2fff}',   // CJK radicals
     '\u{3000}'..='\u{312f}',   // CJK marks, kana, Bopomofo
     '\u{31a0}'..='\u{31ff}',   // more Bopomofo, strokes, kana
@@ -48,6 +49,7 @@ const UNSPACED: &[RangeInclusive<char>] = &[
     '\u{aa60}'..='\u{aadf}',   // more Myanmar, Tai Viet
     '\u{f900}'..='\u{faff}',   // Han
     '\u{ff66}'..='\u{ff9f}',   // half-width kana
+    '\u{11700}'..='\u{1174f}', // Ahom
     '\u{16fe0}'..='\u{18d8f}', // Tangut, Khitan
     '\u{1aff0}'..='\u{1b2ff}', // more kana, Nushu
     '\u{20000}'..='\u{3ffff}', // Han
@@ -74,10 +76,11 @@ mod tests {
 
     #[test]
     fn letters_numbers_and_marks_of_scripts_with_spaces_make_words() {
-        for c in "aZ09_éßяשعक가ㅏＡ０ªⅷ\u{301}\u{20dd}𝒜".chars() {
+        for c in "aZ09_éßяשعक가ㅏＡ０ªⅷ\u{301}\u{1ab0}\u{20dd}𝒜".chars() {
             assert!(is_word(c), "{c:?}");
         }
-        for c in " -.'$\0密々〇あアｱーｰ\u{3099}ﾞกກကក\u{200b}\u{fe0f}\u{34f}👍🏽，。\u{20000}".chars()
+        for c in
+            " -.'$\0密々〇あアｱーｰ\u{3099}ﾞกກကក\u{1b05}\u{11700}\u{200b}\u{fe0f}\u{34f}👍🏽，。\u{20000}".chars()
         {
             assert!(!is_word(c), "{c:?}");
         }
