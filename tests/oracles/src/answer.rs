@@ -1,19 +1,16 @@
-//! An answer in the shapes of real upstreams, built from choices: texts of several choices and fields in
-//! fragments, escapes and surrogate pairs cut in two, tool calls, log probabilities, usage, comments, pings.
+//! An answer in the shapes of real upstreams, built from choices: several choices in fragments, escapes and
+//! surrogate pairs cut in two, usage, comments, pings. What stands in a delta is built in `delta.rs`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rust_proxy_stream::exchange::End;
 
-use crate::json::quote;
+use crate::delta::{self, Choice};
 use crate::mask::{List, Rules};
 use crate::response::Scene;
 use crate::source::Source;
 
-/// What texts and words are made of: few characters, so that words occur, and all that is escaped.
-const ALPHABET: [char; 10] = ['a', 'b', 'A', 'é', '😀', '"', '\\', '\n', '/', 'c'];
-const FIELDS: [&str; 4] = ["content", "reasoning_content", "reasoning", "refusal"];
 const FRAMES_MAX: usize = 16;
 const CHOICES_MAX: usize = 3;
 /// How many of the choices say where the stream is cut.
@@ -26,22 +23,17 @@ const CUTS: usize = 8;
 pub fn check(input: &[u8]) {
     let (cuts, rest) = input.split_at(input.len().min(CUTS));
     let mut choices = Source::new(rest);
-    let words: Vec<String> = (0..=choices.below(4)).map(|_| text(&mut choices, 4)).collect();
+    let words: Vec<String> = (0..=choices.below(4)).map(|_| delta::text(&mut choices, 4)).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     let words = if words.is_empty() { vec!["ab"] } else { words };
     let list = Arc::new(List::new(&words, Rules::default()).expect("a word list"));
     let scene = Scene::of(&mut choices, list);
     let stream = Stream::build(&mut choices);
     let body = stream.body.as_bytes();
-    let (end, tokens) = scene.check(body, &Source::new(cuts).cut(body));
+    let end = scene.check(body, &Source::new(cuts).cut(body));
     // A stop comes before what follows it.
-    assert!(end == End::Stopped || matches!(end, End::Failed(_)) == stream.fails, "{end:?}");
-    let shown = tokens.iter().find(|token| scene.hides() && !scene.list.find(token).is_empty());
-    assert_eq!(shown, None, "a token shows a word");
-}
-
-fn text(choices: &mut Source<'_>, longest: usize) -> String {
-    (0..choices.below(longest + 1)).map(|_| choices.pick(&ALPHABET)).collect()
+    let fails = stream.fails || (stream.too_deep && scene.looks());
+    assert!(end == End::Stopped || matches!(end, End::Failed(_)) == fails, "{end:?}");
 }
 
 /// A stream as it grows.
@@ -50,32 +42,20 @@ struct Stream {
     body: String,
     /// Whether it is cut off.
     fails: bool,
+    /// Whether links cannot look at it.
+    too_deep: bool,
     open: Vec<Choice>,
     newline: &'static str,
-}
-
-/// A choice that has no finish reason yet.
-#[derive(Debug, Default)]
-struct Choice {
-    index: usize,
-    /// Per field, the low half of a surrogate pair whose high half was sent.
-    half: [Option<String>; FIELDS.len()],
-    /// The arguments of its tool calls that are not sent yet.
-    calls: Vec<String>,
 }
 
 impl Stream {
     fn build(choices: &mut Source<'_>) -> Self {
         let newline = choices.pick(&["\n", "\n", "\r\n", "\r"]);
-        let open =
-            (0..=choices.below(CHOICES_MAX)).map(|index| Choice { index, ..Choice::default() }).collect();
+        let open: Vec<Choice> =
+            (0..=choices.below(CHOICES_MAX)).map(|index| Choice::new(index, choices)).collect();
         let mut stream = Self { open, newline, ..Self::default() };
-        let all: Vec<usize> = (0..stream.open.len()).collect();
-        stream.chunk(
-            &all.iter()
-                .map(|index| delta(*index, r#""role":"assistant","content":"""#, "null"))
-                .collect::<Vec<_>>(),
-        );
+        let role = |choice: &Choice| choice.with(r#""role":"assistant","content":"""#, "null");
+        stream.chunk(&stream.open.iter().map(role).collect::<Vec<_>>());
         for _ in 0..FRAMES_MAX {
             if choices.is_empty() || stream.open.is_empty() {
                 break;
@@ -108,88 +88,28 @@ impl Stream {
             1 => self.body += &format!(": ping{0}{0}", self.newline),
             2 => self.body += &format!("event: ping{0}data: {{}}{0}{0}", self.newline),
             3 => self.event(r#"{"choices":[]}"#),
-            4 => self.call(at, choices),
-            5..=7 => self.arguments(at, choices),
-            8 => {
-                let all: Vec<String> = (0..self.open.len()).map(|at| self.texts(at, choices)).collect();
+            4..=8 => {
+                let calls = self.open[at].calls(choices);
+                self.too_deep |= self.open[at].too_deep;
+                self.chunk(&[calls]);
+            }
+            9 => {
+                let all: Vec<String> = self.open.iter_mut().map(|choice| choice.texts(choices)).collect();
                 self.chunk(&all);
             }
             _ => {
-                let texts = self.texts(at, choices);
+                let texts = self.open[at].texts(choices);
                 self.chunk(&[texts]);
             }
         }
     }
 
-    /// A choice with one or two fields of text.
-    fn texts(&mut self, at: usize, choices: &mut Source<'_>) -> String {
-        let choice = &mut self.open[at];
-        let field = choices.below(FIELDS.len());
-        let (mut fields, token) = choice.fragment(field, choices);
-        if choices.one_in(4) {
-            let other = (field + 1) % FIELDS.len();
-            fields = format!("{fields},{}", choice.fragment(other, choices).0);
-        }
-        if field == 0 && choices.one_in(4) {
-            let token = quote(&token);
-            let logprobs = format!(
-                r#"{{"content":[{{"token":{token},"logprob":-0.5,"bytes":null,"top_logprobs":[]}}]}}"#
-            );
-            return format!(
-                r#"{{"index":{},"delta":{{{fields}}},"logprobs":{logprobs},"finish_reason":null}}"#,
-                choice.index
-            );
-        }
-        delta(choice.index, &fields, "null")
-    }
-
-    /// The head of a tool call.
-    fn call(&mut self, at: usize, choices: &mut Source<'_>) {
-        let choice = &mut self.open[at];
-        let (one, two) = (quote(&text(choices, 5)), quote(&text(choices, 5)));
-        let arguments = match choices.below(4) {
-            0 => format!(r#"{{"a":{one},"b":[1.50,{two},{{"ab":{one}}}],"c":null}}"#),
-            1 => format!(r#" {{ "b/c" : {two} }} "#),
-            2 => one,
-            _ => text(choices, 8),
-        };
-        let index = choice.calls.len();
-        choice.calls.push(arguments);
-        let call = format!(
-            r#"{{"index":{index},"id":"call_{index}","type":"function","function":{{"name":"f","arguments":""}}}}"#
-        );
-        let chunk = delta(choice.index, &format!(r#""tool_calls":[{call}]"#), "null");
-        self.chunk(&[chunk]);
-    }
-
-    /// More of a tool call's arguments.
-    fn arguments(&mut self, at: usize, choices: &mut Source<'_>) {
-        let choice = &mut self.open[at];
-        if choice.calls.is_empty() {
-            return;
-        }
-        let index = choices.below(choice.calls.len());
-        let arguments = &mut choice.calls[index];
-        let length = arguments.chars().take(choices.below(8) + 1).map(char::len_utf8).sum();
-        let rest = arguments.split_off(length);
-        let fragment = quote(&std::mem::replace(arguments, rest));
-        let chunk = delta(
-            choice.index,
-            &format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":{fragment}}}}}]"#),
-            "null",
-        );
-        self.chunk(&[chunk]);
-    }
-
     fn finish(&mut self, mut choice: Choice, choices: &mut Source<'_>) {
-        let mut fields = String::new();
-        if choices.one_in(3) {
-            fields = choice.fragment(choices.below(FIELDS.len()), choices).0;
-        }
         let reason =
             choices.pick(&["\"stop\"", "\"length\"", "\"tool_calls\"", "\"content_filter\"", "\"odd\""]);
-        let chunk = delta(choice.index, &fields, reason);
-        self.chunk(&[chunk]);
+        let last = if choices.one_in(3) { choice.texts(choices) } else { choice.with("", "null") };
+        let last = last.replace(r#""finish_reason":null"#, &format!(r#""finish_reason":{reason}"#));
+        self.chunk(&[last]);
     }
 
     fn chunk(&mut self, choices: &[String]) {
@@ -200,29 +120,4 @@ impl Stream {
         let Self { body, newline, .. } = self;
         write!(body, "data: {data}{newline}{newline}").expect("a string takes all");
     }
-}
-
-impl Choice {
-    /// A fragment of a field: its member, and its text as far as a token may show it.
-    fn fragment(&mut self, field: usize, choices: &mut Source<'_>) -> (String, String) {
-        let text = text(choices, 6);
-        let mut literal = self.half[field].take().unwrap_or_default();
-        for c in text.chars() {
-            if choices.one_in(4) {
-                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| literal += &format!("\\u{unit:04x}"));
-            } else {
-                let quoted = quote(&c.to_string());
-                literal += &quoted[1..quoted.len() - 1];
-            }
-        }
-        if literal.ends_with("\\ude00") && choices.one_in(2) {
-            let low = literal.split_off(literal.len() - "\\ude00".len());
-            self.half[field] = Some(low);
-        }
-        (format!(r#""{}":"{literal}""#, FIELDS[field]), text)
-    }
-}
-
-fn delta(index: usize, fields: &str, finish: &str) -> String {
-    format!(r#"{{"index":{index},"delta":{{{fields}}},"finish_reason":{finish}}}"#)
 }

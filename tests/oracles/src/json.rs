@@ -26,6 +26,11 @@ impl Json {
         (*value != Self::Plain("null".to_owned())).then_some(value)
     }
 
+    /// Whether there is such a member, even `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        matches!(self, Self::Object(members) if members.iter().any(|(name, _)| name == key))
+    }
+
     pub(crate) fn list(&self) -> &[Self] {
         match self {
             Self::List(list) => list,
@@ -51,17 +56,40 @@ impl Json {
         }
     }
 
-    /// With `change` made to each text that is a value.
-    pub(crate) fn map(&self, change: &impl Fn(&str) -> String) -> Self {
+    /// Without the members of these names, wherever they stand.
+    pub(crate) fn without(&self, names: &[&str]) -> Self {
         match self {
-            Self::Plain(_) => self.clone(),
-            Self::Text(units) => {
-                Self::Text(change(&String::from_utf16_lossy(units)).encode_utf16().collect())
-            }
-            Self::List(list) => Self::List(list.iter().map(|value| value.map(change)).collect()),
+            Self::Plain(_) | Self::Text(_) => self.clone(),
+            Self::List(list) => Self::List(list.iter().map(|value| value.without(names)).collect()),
             Self::Object(members) => {
-                Self::Object(members.iter().map(|(key, value)| (key.clone(), value.map(change))).collect())
+                let members = members.iter().filter(|(key, _)| !names.contains(&key.as_str()));
+                Self::Object(members.map(|(key, value)| (key.clone(), value.without(names))).collect())
             }
+        }
+    }
+
+    /// Whether a name stands twice in it.
+    pub(crate) fn has_twins(&self) -> bool {
+        let Self::Object(members) = self else { return true };
+        members.iter().any(|(name, _)| members.iter().filter(|(key, _)| key == name).count() > 1)
+    }
+
+    /// Whether a chunk says anything: has text, names, numbers that are not of a part.
+    pub(crate) fn says_more(&self) -> bool {
+        let says = |value: &Self| value.says("");
+        self.get("usage").is_some()
+            || self.get("choices").map(Self::list).unwrap_or_default().iter().any(|choice| {
+                ["delta", "message", "finish_reason"].iter().any(|name| choice.get(name).is_some_and(says))
+            })
+    }
+
+    fn says(&self, name: &str) -> bool {
+        match self {
+            Self::Plain(text) if text == "null" => false,
+            Self::Plain(text) => name != "index" || matches!(text.as_str(), "true" | "false"),
+            Self::Text(units) => !units.is_empty(),
+            Self::List(list) => list.iter().any(|value| value.says("")),
+            Self::Object(members) => members.iter().any(|(name, value)| value.says(name)),
         }
     }
 }
@@ -174,8 +202,22 @@ impl Reader<'_> {
     }
 }
 
+/// A JSON text without the values of a member, wherever it stands; `key` is its literal.
+pub(crate) fn without_values(text: &str, key: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(key) {
+        let (before, behind) = rest.split_at(at + key.len());
+        out.push_str(before);
+        let mut reader = Reader { rest: behind };
+        reader.space();
+        let is_member = reader.take(":").is_some() && reader.value().is_some();
+        rest = if is_member { reader.rest } else { behind };
+    }
+    out + rest
+}
+
 /// Whether a word is a number or a name of JSON.
-fn is_plain(word: &str) -> bool {
+pub(crate) fn is_plain(word: &str) -> bool {
     if matches!(word, "null" | "true" | "false") {
         return true;
     }

@@ -10,7 +10,9 @@
 //! works on the text alone.
 
 mod answer;
+mod arguments;
 mod conversation;
+mod delta;
 mod exchange;
 mod json;
 mod links;
