@@ -180,6 +180,19 @@ impl Reader {
             }
     }
 
+    /// Whether half a surrogate pair can follow: in a string, or behind what is JSON.
+    pub(crate) fn may_have_half(&self) -> bool {
+        match &self.state {
+            State::String(text) | State::Key(text) => matches!(text.escape, Escape::None),
+            state => matches!(state, State::Text),
+        }
+    }
+
+    /// Whether an escape of a string value is not whole.
+    pub(crate) fn is_in_escape(&self) -> bool {
+        matches!(&self.state, State::String(text) if !matches!(text.escape, Escape::None))
+    }
+
     /// Ends the text: whether half a surrogate pair stands alone at the end of an open string value.
     pub(crate) fn end(&mut self) -> bool {
         let lone = matches!(&self.state, State::String(text) if text.half.is_some());

@@ -186,8 +186,12 @@ impl Response {
         if let Some(logprobs) = choice.logprobs {
             let tokens = self.tokens(index, logprobs, flow)?;
             for (lane, end) in tokens.ends() {
-                frame.needs = Some((lane, end));
-                frame.watching += usize::from(self.lanes.watch(lane, end, place));
+                // What is missing of a character comes with the next text, and no text overtakes another.
+                let next = self.lanes.get(lane).map_or(0, LaneState::length).saturating_add(1);
+                frame.needs = Some((lane, end.min(next)));
+                for end in (end > next).then_some(next).into_iter().chain([end]) {
+                    frame.watching += usize::from(self.lanes.watch(lane, end, place));
+                }
             }
             frame.tokens.push(tokens);
         }
@@ -262,7 +266,7 @@ impl Response {
         let orphans = self.assign(flow);
         closed.into_iter().for_each(|lane| self.lanes.complete(lane, &mut self.queue));
         if !self.broken {
-            out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text)));
+            out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text, "")));
         }
         self.queue.send(|frame| {
             let sent = frame.send(out, &self.lanes, &self.template);
@@ -331,12 +335,12 @@ impl Response {
                     None => {
                         let parts = frame.parts.get(literal.parts).unwrap_or_default();
                         let parts = parts.iter().filter(|part| !part.out.is_empty());
-                        deltas.extend(parts.map(|part| self.lanes.delta(part.lane, &part.out)));
+                        deltas.extend(parts.map(|part| self.lanes.delta(part.lane, &part.out, "")));
                     }
                 }
             }
         }
-        deltas.extend(orphans.iter().map(|(lane, text)| self.lanes.delta(*lane, text)));
+        deltas.extend(orphans.iter().map(|(lane, text)| self.lanes.delta(*lane, text, "")));
         (deltas, usage)
     }
 

@@ -327,6 +327,41 @@ fn a_character_can_be_cut_between_two_parts_of_one_chunk() {
 }
 
 #[test]
+fn a_character_can_be_cut_between_a_chunk_and_two_parts_of_the_next() {
+    let part = |text: &str| json!({"index": 0, "function": {"arguments": text}});
+    let both = frame(0, &json!({"tool_calls": [part("u00"), part("0ab\"")]}), None);
+    let client = read(&[looking()], Script::parts([fragment(0, "\\\"x\\\\"), both, finish()]));
+    assert_eq!(arguments(&client)[&0], "\"x\\u000ab\"");
+}
+
+#[test]
+fn an_escape_that_is_never_whole_stays_where_it_is() {
+    let cut_off = [fragment(0, "\\\"ab\\\\u"), fragment(0, "00"), frame(0, &json!({}), Some("length"))];
+    let client = read(&[looking()], Script::parts(&cut_off));
+    assert_eq!(client.body(), cut_off.concat());
+    let client = read(&[masking(&["ab"], "*")], Script::parts(&cut_off));
+    assert_eq!(arguments(&client)[&0], "\"*\\u00");
+    // Without the backslash what stands behind it would be JSON, its escapes unread by any link.
+    let broken = [
+        fragment(0, "[\\\"a ban"),
+        fragment(0, "ana\\\\"),
+        fragment(0, "x\\\",\\\"\\\\u0062anana\\\"]"),
+        finish(),
+    ];
+    for parts in [broken.to_vec(), vec![broken.concat()]] {
+        let client = read(&[masking(&["banana"], "*")], Script::parts(&parts));
+        assert_eq!(arguments(&client)[&0], "[\"a *\\x\",\"\\u0062anana\"]");
+    }
+}
+
+#[test]
+fn half_a_character_where_no_json_has_one_begins_the_text_that_is_not_json() {
+    let parts = [fragment(0, "{\\ud83d"), fragment(0, "\\ude00b"), finish()];
+    let client = read(&[masking(&["😀"], "*")], Script::parts(&parts));
+    assert_eq!(arguments(&client)[&0], "{*b");
+}
+
+#[test]
 fn a_held_value_holds_back_what_stands_behind_it_in_its_own_call_only() {
     let body = [head(0), head(1), fragment(0, "{\\\"a\\\":\\\"x ban"), fragment(1, "{\\\"b\\\":\\\"c")];
     let client = read(&[masking(&["banana"], "*")], Script::parts(&body).left_open());

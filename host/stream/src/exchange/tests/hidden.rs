@@ -84,6 +84,36 @@ fn tokens_that_do_not_fit_the_text_are_left_out_from_there_on() {
 }
 
 #[test]
+fn tokens_ahead_of_their_text_let_no_text_overtake_it() {
+    let parts = [
+        with_tokens("ab", &[b"ab", b"zz"], &[]),
+        frame(0, &json!({"content": "c", "refusal": "d"}), None),
+        delta("e"),
+    ];
+    let client = client(&parts, &["secret"]);
+    assert_eq!(client.text(), "abce");
+    assert!(client.chunks().iter().flat_map(tokens).eq(["ab"]), "{:#?}", client.frames);
+}
+
+#[test]
+fn tokens_ahead_of_their_text_do_not_keep_text_of_another_field() {
+    let first = with_tokens("", &[b"a"], &[]).replace("\"content\":\"\"", "\"reasoning_content\":\"x\"");
+    let parts = [first, frame(0, &json!({"reasoning_content": "y"}), None), delta("a")];
+    let client = client(&parts, &["secret"]);
+    assert_eq!(client.texts()[&(0, "reasoning_content".to_owned())], "xy");
+}
+
+#[test]
+fn tokens_leave_in_a_frame_that_has_nothing_else() {
+    let bytes = "密".as_bytes();
+    let parts =
+        [with_tokens("", &[&bytes[..2]], &["secret"]), with_tokens("密", &[&bytes[2..]], &["secret"])];
+    let client = client(&parts, &["secret"]);
+    assert_eq!(client.chunks().iter().flat_map(tokens).count(), 2, "{:#?}", client.frames);
+    assert!(!client.body().contains("secret"));
+}
+
+#[test]
 fn tokens_behind_the_end_of_the_text_do_not_keep_their_frame() {
     let last = with_tokens("", &["密".as_bytes().get(..2).unwrap()], &[])
         .replace("\"index\":0", "\"index\":0,\"finish_reason\":\"stop\"");

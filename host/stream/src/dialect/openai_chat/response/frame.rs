@@ -81,6 +81,9 @@ pub(super) struct Part {
     pub(super) done: bool,
     /// Whether the character at its end is not whole.
     pub(super) waiting: bool,
+    /// Where the escape begins that it ends in. One that is never whole is nobody's text, and stays: without it what
+    /// stands behind might read as JSON.
+    pub(super) escape: Option<usize>,
 }
 
 /// A value that is true of a lane's text as it came.
@@ -124,7 +127,13 @@ impl Part {
             changed: false,
             done: false,
             waiting: false,
+            escape: None,
         }
+    }
+
+    /// Whether all of it belongs to the character of the part before.
+    pub(super) fn is_lead(&self) -> bool {
+        self.lead == self.place.end
     }
 
     /// Whether it can leave as it came.
@@ -140,11 +149,20 @@ impl Part {
     /// What stands in its place.
     fn written(&self, data: &str) -> String {
         let lead = data.get(self.place.start..self.lead).filter(|_| self.lead_raw).unwrap_or_default();
-        lead.to_owned() + &self.spelling.escape(&self.out)
+        lead.to_owned() + &self.spelling.escape(&self.out) + self.rest(data)
+    }
+
+    /// The escape at its end that is never whole.
+    fn rest<'a>(&self, data: &'a str) -> &'a str {
+        let start = self.escape.filter(|_| self.done);
+        let start = start.map(|start| if self.lead_raw { start.max(self.lead) } else { start });
+        start.and_then(|start| data.get(start..self.place.end)).unwrap_or_default()
     }
 
     fn has_text(&self) -> bool {
-        !self.out.is_empty() || (self.lead_raw && self.lead > self.place.start)
+        !self.out.is_empty()
+            || (self.done && self.escape.is_some())
+            || (self.lead_raw && self.lead > self.place.start)
     }
 }
 
@@ -166,8 +184,9 @@ impl Frame {
     pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, lanes: &Lanes, template: &Template) -> Sent {
         let has_text = self.parts.iter().any(Part::has_text);
         let sent = if self.sent {
-            let texts = self.parts.iter().filter(|part| !part.out.is_empty());
-            out.extend(texts.map(|part| template.text(lanes, part.lane, &part.out)));
+            let texts = self.parts.iter().map(|part| (part, part.rest(&self.data)));
+            let texts = texts.filter(|(part, rest)| !part.out.is_empty() || !rest.is_empty());
+            out.extend(texts.map(|(part, rest)| template.text(lanes, part.lane, &part.out, rest)));
             if has_text { Sent::Rendered } else { Sent::Nothing }
         } else if self.is_unfinished(lanes) {
             return Sent::Nothing;
@@ -181,13 +200,20 @@ impl Frame {
             return Sent::Nothing;
         };
         self.sent = true;
-        self.parts.iter_mut().for_each(|part| part.out.clear());
+        for part in &mut self.parts {
+            part.out.clear();
+            part.escape.take_if(|_| part.done);
+        }
         sent
     }
 
     /// Whether it ends within a character, and has nothing else to say.
     fn is_unfinished(&self, lanes: &Lanes) -> bool {
-        let short = |(lane, end)| lanes.get(lane).is_some_and(|lane| lane.is_short_of(end));
+        // Text of another lane does not wait: what follows it there would overtake it.
+        let short = |(id, end)| {
+            self.parts.iter().all(|part| part.lane == id)
+                && lanes.get(id).is_some_and(|lane| lane.is_short_of(end))
+        };
         self.literals.len() <= 1
             && (self.parts.iter().any(|part| part.waiting) || self.needs.is_some_and(short))
     }
@@ -227,7 +253,7 @@ impl Frame {
         let choices = data.get("choices").and_then(Value::as_array).into_iter().flatten();
         let says_more = |choice: &Value| {
             let told = |name| choice.get(name).is_some_and(|value| says(name, value));
-            told("delta") || told("message") || told("finish_reason")
+            ["delta", "message", "finish_reason", "logprobs"].into_iter().any(told)
         };
         choices.into_iter().any(says_more) || data.get("usage").is_some_and(|usage| !usage.is_null())
     }
@@ -296,9 +322,9 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// A small frame with one text of a lane.
-    pub(super) fn text(&self, lanes: &Lanes, lane: u32, text: &str) -> Bytes {
-        let (choice, delta) = lanes.delta(lane, text);
+    /// A small frame with one text of a lane, and an escape behind it that is not whole.
+    pub(super) fn text(&self, lanes: &Lanes, lane: u32, text: &str, rest: &str) -> Bytes {
+        let (choice, delta) = lanes.delta(lane, text, rest);
         self.frame(choice, &delta, None)
     }
 

@@ -135,13 +135,14 @@ impl Lanes {
         }
     }
 
-    /// The delta that adds `text` to a lane.
-    pub(super) fn delta(&self, id: u32, text: &str) -> (u32, Value) {
+    /// The delta that adds `text` to a lane, and behind it `rest` as it stands in a literal.
+    pub(super) fn delta(&self, id: u32, text: &str, rest: &str) -> (u32, Value) {
         let Some(lane) = self.get(id) else { return (0, json!({})) };
-        let text = match lane.spelling {
+        let mut text = match lane.spelling {
             Spelling::Literal => text.to_owned(),
             Spelling::Nested => json::content(&json::quote(text)).to_owned(),
         };
+        text.push_str(&json::text(&format!("\"{rest}\"")));
         (lane.choice, lane.field.delta(&text))
     }
 }
@@ -249,6 +250,11 @@ impl LaneState {
             }
         }
         orphan
+    }
+
+    /// Lets go of parts that waited for the rest of a character: all their text may have been given back.
+    pub(super) fn settle(&mut self, queue: &mut Queue) {
+        self.pass(self.position, queue);
     }
 
     /// Goes on to a place of the upstream's text: parts that end before it are done.

@@ -84,11 +84,16 @@ impl Queue {
     fn settle(&mut self, other: PartAt, sent: usize, how: Sent) {
         let Some(frame) = self.frames.get_mut(&other.frame) else { return };
         let other_sent = frame.is_sent();
-        let Some(part) = frame.parts.get_mut(other.part) else { return };
         if other.frame > sent {
-            part.lead_raw = how == Sent::Raw;
+            let mut next = Some(other);
+            while let Some(at) = next.filter(|at| at.frame == other.frame)
+                && let Some(part) = frame.parts.get_mut(at.part)
+            {
+                part.lead_raw = how == Sent::Raw;
+                next = part.after.filter(|_| part.is_lead());
+            }
             self.due.push(other.frame);
-        } else if !other_sent {
+        } else if !other_sent && let Some(part) = frame.parts.get_mut(other.part) {
             part.changed = true;
         }
     }

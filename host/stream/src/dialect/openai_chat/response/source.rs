@@ -63,6 +63,8 @@ struct Draft<'a> {
     text: Cow<'a, str>,
     /// Whether it ends within a character that began in it.
     unfinished: bool,
+    /// Where the escape begins that it ends in.
+    escape: Option<usize>,
 }
 
 impl Source {
@@ -161,7 +163,14 @@ impl Source {
             }
             match unit.char {
                 Some(char) => self.take(char, begin..at, &mut draft, to)?,
-                None => draft.iter_mut().for_each(|draft| draft.unfinished |= self.waiting.is_empty()),
+                None => {
+                    if self.reader.as_ref().is_some_and(|reader| !reader.may_have_half()) {
+                        // Whatever its other half is: the text that is not JSON begins here.
+                        self.take(char::REPLACEMENT_CHARACTER, begin..at, &mut draft, to)?;
+                        draft.iter_mut().for_each(|draft| draft.text = Cow::Borrowed(""));
+                    }
+                    draft.iter_mut().for_each(|draft| draft.unfinished |= self.waiting.is_empty());
+                }
             }
         }
         draft.map_or(Ok(()), |draft| self.finish_part(&draft, content.end, to))
@@ -180,6 +189,13 @@ impl Source {
             None => Step { lone: false, token: Token::Text(char) },
         };
         let before = if lone { "\u{fffd}" } else { "" };
+        match token {
+            Token::Part if self.reader.as_ref().is_some_and(Reader::is_in_escape) => {
+                draft.iter_mut().for_each(|draft| draft.escape = draft.escape.or(Some(place.start)));
+            }
+            Token::Part | Token::Text(_) => self.end_escape(draft, to),
+            _ => {}
+        }
         match token {
             Token::Structure => {}
             Token::Open => {
@@ -209,6 +225,14 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// An escape is whole: what stands for it is text, or half a surrogate pair.
+    fn end_escape(&self, draft: &mut Option<Draft<'_>>, to: &mut Reading<'_>) {
+        draft.iter_mut().for_each(|draft| draft.escape = None);
+        for at in &self.waiting {
+            to.part(*at).into_iter().for_each(|part| part.escape = None);
+        }
     }
 
     fn open(
@@ -275,6 +299,9 @@ impl Source {
                 part.waiting = false;
             }
         }
+        if let Some(lane) = to.lanes.get_mut(lane) {
+            lane.settle(to.queue);
+        }
         Ok(())
     }
 
@@ -291,6 +318,7 @@ impl Source {
         let spelling = to.lanes.get(draft.lane).map(|lane| lane.spelling).unwrap_or_default();
         let at = PartAt { frame: to.queue.next_place(), part: to.frame.parts.len() };
         let mut part = Part::new(draft.lane, spelling, draft.start..end, lead, source);
+        part.escape = draft.escape;
         part.waiting = goes_on || draft.unfinished;
         part.done = draft.text.is_empty() && !part.waiting && lead == draft.start;
         part.before = self.split.filter(|_| lead > draft.start);
@@ -361,7 +389,7 @@ impl Reading<'_> {
 
 impl Draft<'_> {
     fn new(lane: u32, start: usize) -> Self {
-        Self { lane, start, lead: start, text: Cow::Borrowed(""), unfinished: false }
+        Self { lane, start, lead: start, text: Cow::Borrowed(""), unfinished: false, escape: None }
     }
 }
 
