@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 mod pointer;
@@ -179,6 +179,37 @@ impl<'de> Deserialize<'de> for Object<'de> {
 /// A key that is borrowed where it can be (`Cow` itself never borrows).
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first members of an object; any others are passed over.
+#[derive(Debug)]
+pub(crate) struct FirstMembers<'a, const MAX: usize>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de, const MAX: usize> Deserialize<'de> for FirstMembers<'de, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<const MAX: usize>;
+
+        impl<'de, const MAX: usize> Visitor<'de> for Members<MAX> {
+            type Value = FirstMembers<'de, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FirstMembers<'de, MAX>, A::Error> {
+                let mut members = Vec::new();
+                while members.len() < MAX
+                    && let Some((Key(key), value)) = map.next_entry()?
+                {
+                    members.push((key, value));
+                }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(FirstMembers(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members::<MAX>)
+    }
+}
 
 /// A list of at most this many elements, bounded while it is read.
 #[derive(Debug)]

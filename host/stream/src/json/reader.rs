@@ -1,7 +1,7 @@
 //! A JSON text that arrives in pieces: which of its characters are the text of string values.
 //!
-//! A pushdown automaton over characters (RFC 8259), with two liberties: control characters may stand in a string
-//! as they are, for models write them so, and after the first character that is not JSON it takes all the rest as
+//! A pushdown automaton over characters (RFC 8259), with some liberties: control characters may stand in a string
+//! as they are, for models write them so; `NaN` and `Infinity` are numbers, for Python writes and reads them; and after the first character that is not JSON it takes all the rest as
 //! plain text. It keeps no text but the keys on the way to the place where it is.
 
 use super::{DEPTH_MAX, POINTERS_FREE, POINTERS_MAX, TooComplex, simple_escape};
@@ -170,6 +170,11 @@ impl Reader {
         &self.pointer
     }
 
+    /// Whether anything but whitespace has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        !(matches!(self.state, State::Value) && self.open.is_empty())
+    }
+
     /// Whether a whole JSON value is there, and nothing but whitespace behind it.
     pub(crate) fn is_complete(&self) -> bool {
         self.open.is_empty()
@@ -211,6 +216,9 @@ impl Reader {
     }
 
     fn structure(&mut self, char: char) -> Result<Token, TooComplex> {
+        if let (State::Number(Number::Minus), 'I') = (&self.state, char) {
+            return Ok(self.goes_on(State::Word("nfinity")));
+        }
         if let State::Number(number) = self.state {
             if let Some(next) = number.push(char) {
                 return Ok(self.goes_on(State::Number(next)));
@@ -339,6 +347,9 @@ impl State {
             't' => Self::Word("rue"),
             'f' => Self::Word("alse"),
             'n' => Self::Word("ull"),
+            // Not JSON, but Python's reader and others take them.
+            'N' => Self::Word("aN"),
+            'I' => Self::Word("nfinity"),
             '-' => Self::Number(Number::Minus),
             '0' => Self::Number(Number::Zero),
             '1'..='9' => Self::Number(Number::Integer),

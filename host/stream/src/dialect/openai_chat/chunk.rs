@@ -14,7 +14,7 @@ mod delta;
 mod logprobs;
 
 use delta::RawDelta;
-pub(super) use logprobs::{Entries, Entry, Logprobs};
+pub(super) use logprobs::Logprobs;
 
 /// The most choices of an answer: what OpenAI's API takes as `n`.
 pub(super) const CHOICES_MAX: usize = 128;

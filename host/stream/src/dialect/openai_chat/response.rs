@@ -10,13 +10,15 @@
 //! chunks, `frame.rs` writes a chunk from its parts, `queue.rs` keeps chunks in their order.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::chunk::{CHOICES_MAX, Choice, Chunk, Field, Logprobs};
+use super::chunk::{CHOICES_MAX, Call, Choice, Chunk, Field};
 use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
+use crate::json::text as json_text;
 use crate::lane::CloseReason;
 use crate::sse;
 
@@ -32,7 +34,7 @@ use frame::{Frame, Note, Sent, Template};
 use lanes::{LaneState, Lanes};
 use queue::{QUEUED_MAX, Queue};
 use source::{Reading, Source};
-use tokens::{Count, Tokens};
+use tokens::Tokens;
 
 /// The most fields with text of one answer: enough for all choices, or for many parallel tool calls.
 const SOURCES_MAX: usize = 1024;
@@ -61,8 +63,6 @@ struct ChoiceState {
     begun: bool,
     /// Whether the client has its finish reason.
     finish_sent: bool,
-    /// The tokens of `content` and `refusal` in its `logprobs`.
-    tokens: [Count; 2],
 }
 
 impl Response {
@@ -145,6 +145,8 @@ impl Response {
         for choice in chunk.choices {
             let calls = choice.texts.iter().any(|text| text.call.is_some());
             frame.urgent |= calls || (several && choice.texts.is_empty());
+            let head = |call: &Call| call.id.is_some() || call.name.is_some();
+            frame.heads |= choice.texts.iter().filter_map(|text| text.call.as_ref()).any(head);
             if let Err(error) = self.read_choice(choice, &mut frame, flow) {
                 self.broken = true;
                 return Err(error);
@@ -165,6 +167,8 @@ impl Response {
         flow: &mut Flow,
     ) -> Result<(), UpstreamError> {
         let index = choice.index;
+        // The texts that log probabilities may tell of, and their parts.
+        let mut own: Vec<(Field, String, Range<usize>)> = Vec::new();
         for text in choice.texts {
             let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame };
             if let (Field::Title, Some(literal)) = (text.field, text.literal.clone()) {
@@ -173,28 +177,29 @@ impl Response {
                 title.end(CloseReason::Next, &mut to)?;
                 continue;
             }
-            let (at, source) = source(&mut self.sources, index, text.field)?;
+            let field = text.field;
+            let (at, source) = source(&mut self.sources, index, field)?;
             if let Some(call) = text.call {
-                source.head(call.id, call.name);
+                source.head(call)?;
                 to.frame.calls.push(at);
             }
             if let Some(literal) = text.literal {
-                source.read(at, literal, &mut to)?;
-            }
-        }
-        let place = self.queue.next_place();
-        if let Some(logprobs) = choice.logprobs {
-            let tokens = self.tokens(index, logprobs, flow)?;
-            for (lane, end) in tokens.ends() {
-                // What is missing of a character comes with the next text, and no text overtakes another.
-                let next = self.lanes.get(lane).map_or(0, LaneState::length).saturating_add(1);
-                frame.needs = Some((lane, end.min(next)));
-                for end in (end > next).then_some(next).into_iter().chain([end]) {
-                    frame.watching += usize::from(self.lanes.watch(lane, end, place));
+                let first = to.frame.parts.len();
+                source.read(at, literal.clone(), &mut to)?;
+                if choice.logprobs.is_some() {
+                    let text = json_text(frame.data.get(literal).unwrap_or_default()).into_owned();
+                    own.push((field, text, first..frame.parts.len()));
                 }
             }
-            frame.tokens.push(tokens);
         }
+        if let Some(logprobs) = choice.logprobs {
+            let own = |field| own.iter().find(|(known, ..)| *known == field);
+            let text = |field| own(field).map_or(&[][..], |(_, text, _)| text.as_bytes());
+            let fields = [Field::CONTENT, Field::REFUSAL];
+            let parts = fields.into_iter().filter_map(own).flat_map(|(.., parts)| parts.clone()).collect();
+            frame.tokens.push(Tokens::new(logprobs, fields.map(text), parts));
+        }
+        let place = self.queue.next_place();
         for note in choice.notes {
             let known =
                 self.sources.iter().find(|source| (source.choice, source.field) == (index, note.field));
@@ -205,21 +210,6 @@ impl Response {
             }
         }
         Ok(())
-    }
-
-    fn tokens(&mut self, choice: u32, logprobs: Logprobs, flow: &mut Flow) -> Result<Tokens, UpstreamError> {
-        let Some(state) = self.choices.iter_mut().find(|state| state.index == choice) else {
-            return Err(UpstreamError::Protocol("a choice without a number".to_owned()));
-        };
-        let (lanes, sources) = (&mut self.lanes, &mut self.sources);
-        Tokens::new(logprobs, &mut state.tokens, |field, may_open| {
-            let (_, source) = source(sources, choice, field)?;
-            let lane = match source.last_lane() {
-                None if may_open => Some(source.lane(lanes, flow)?),
-                lane => lane,
-            };
-            Ok(lane.map(|lane| (lane, lanes.get(lane).map_or(0, LaneState::length))))
-        })
     }
 
     /// Ends a choice: its lanes are closed.
@@ -330,9 +320,10 @@ impl Response {
                 continue;
             }
             for literal in std::mem::take(&mut frame.literals) {
-                match self.sources.get_mut(literal.source).filter(|source| source.field.is_json()) {
-                    Some(source) => deltas.extend(source.rest(&frame, &literal)),
-                    None => {
+                match self.sources.get_mut(literal.source) {
+                    Some(source) if source.field.is_json() => deltas.extend(source.rest(&frame, &literal)),
+                    Some(source) if source.is_headless() => {}
+                    _ => {
                         let parts = frame.parts.get(literal.parts).unwrap_or_default();
                         let parts = parts.iter().filter(|part| !part.out.is_empty());
                         deltas.extend(parts.map(|part| self.lanes.delta(part.lane, &part.out, "")));
@@ -376,7 +367,7 @@ fn fields(delta: &Value) -> impl Iterator<Item = (&str, &str)> {
 
 impl ChoiceState {
     fn new(index: u32) -> Self {
-        Self { index, finished: false, begun: false, finish_sent: false, tokens: Default::default() }
+        Self { index, finished: false, begun: false, finish_sent: false }
     }
 }
 

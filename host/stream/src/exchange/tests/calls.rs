@@ -294,12 +294,22 @@ fn calls_of_one_number_are_told_apart_by_their_ids() {
     let seen: Vec<_> =
         seen.into_iter().map(|(lane, text)| (lane.name.unwrap(), lane.pointer.unwrap(), text)).collect();
     assert_eq!(seen, [("f".into(), "/x".into(), "1".into()), ("g".into(), "/y".into(), "2".to_owned())]);
-    // Within one another's arguments they are not.
+    // An id of its own for each fragment makes no other call; a name within another's arguments does.
     let open = json!({"tool_calls": [call("a", "f", "{\"x\":\"ban")]});
-    let body = frame(0, &open, None)
-        + &frame(0, &json!({"tool_calls": [call("b", "g", "ana\"}")]}), None)
-        + &finish();
-    assert!(!read_body(&[masking(&["banana"], "*")], &body).body().contains("ban"));
+    let rest = |function: Value| {
+        frame(0, &json!({"tool_calls": [{"index": 0, "id": "b", "function": function}]}), None)
+    };
+    let body = frame(0, &open, None) + &rest(json!({"arguments": "ana\"}"})) + &finish();
+    let client = read_body(&[masking(&["banana"], "*")], &body);
+    assert_eq!((arguments(&client)[&0].as_str(), client.end), ("{\"x\":\"*\"}", Some(End::Complete)));
+    let body =
+        frame(0, &open, None) + &rest(json!({"name": "g", "arguments": "{\"y\":\"\\u0062\"}"})) + &finish();
+    let client = read_body(&[masking(&["b"], "*")], &body);
+    assert!(
+        matches!(client.end, Some(End::Failed(_))) && !client.body().contains("u0062"),
+        "{:?}",
+        client.end
+    );
 }
 
 #[test]
@@ -447,6 +457,71 @@ fn thousands_of_values_are_lanes_of_one_batch() {
     };
     let plugins = [masking(&["banana"], "*"), looking(), masking(&["*"], "x")];
     assert_eq!(whole(&plugins, &body("banana")).unwrap(), body("x"));
+}
+
+#[test]
+fn numbers_that_only_some_readers_take_hide_nothing() {
+    for number in ["NaN", "Infinity", "-Infinity", "-1"] {
+        let text = format!("{{\"a\":{number},\"b\":\"\\u0062anana\"}}");
+        let body = head(0) + &fragment(0, quote(&text).trim_matches('"')) + &finish();
+        let client = read_body(&[masking(&["banana"], "*")], &body);
+        assert_eq!(arguments(&client)[&0], format!("{{\"a\":{number},\"b\":\"*\"}}"));
+    }
+}
+
+#[test]
+fn a_head_that_ends_within_a_character_goes_before_what_follows() {
+    let content = json!({"content": "HALF", "tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]});
+    let first = frame(0, &content, None).replace("HALF", "x\\ud83d");
+    let body = first + &fragment(0, "{}") + &frame(0, &json!({}), Some("tool_calls"));
+    let client = read_body(&[looking()], &body);
+    assert!(client.frames[0].contains("\"id\":\"c\""), "{:#?}", client.frames);
+}
+
+#[test]
+fn what_was_sent_is_not_sent_again_by_a_block() {
+    let parts =
+        [head(0), fragment(0, "{\\\"a\\\":\\\"x\\\\u00"), fragment(0, "e9 ban"), fragment(0, "ana y")];
+    let blocking = Fake::new(|| {
+        |batch: &crate::lane::Batch<'_>| {
+            let hold = batch.pieces.iter().find(|piece| piece.text.contains("ban"));
+            let hold = hold.map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset + 3 });
+            let ends = batch.pieces.iter().any(|piece| piece.text.contains("ana"));
+            let stop = ends.then(|| Stop::Block("x".into()));
+            let holds = batch
+                .pieces
+                .iter()
+                .filter(|_| ends)
+                .map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset });
+            Ok(Outcome {
+                holds: if ends { holds.collect() } else { hold.into_iter().collect() },
+                stop,
+                ..Outcome::default()
+            })
+        }
+    });
+    let client = read(&[blocking], Script::parts(&parts));
+    assert!(arguments(&client)[&0].matches("e9").count() <= 1, "{:?}", arguments(&client));
+    assert_eq!(client.end, Some(End::Stopped));
+}
+
+#[test]
+fn a_custom_call_that_the_client_knows_nothing_of_is_left_out_by_a_block() {
+    let custom =
+        json!({"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "sql", "input": "hello banana"}}]});
+    let blocking = Fake::new(|| {
+        |batch: &crate::lane::Batch<'_>| {
+            let holds = batch
+                .pieces
+                .iter()
+                .map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset + 6 });
+            let holds: Vec<_> = holds.collect();
+            let stop = (!holds.is_empty()).then(|| Stop::Block("x".into()));
+            Ok(Outcome { holds, stop, ..Outcome::default() })
+        }
+    });
+    let client = read_body(&[blocking], &(role() + &frame(0, &custom, None)));
+    assert!(!client.body().contains("custom"), "{}", client.body());
 }
 
 #[test]

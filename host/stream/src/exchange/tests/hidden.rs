@@ -28,36 +28,91 @@ fn client(parts: &[String], words: &[&str]) -> Client {
     client
 }
 
-#[test]
-fn tokens_of_an_edited_stretch_are_left_out() {
-    let parts = [
-        with_tokens("a se", &[b"a ", b"se"], &[]),
-        with_tokens("cret b", &[b"cret", b" b"], &[]),
-        with_tokens("c", &[b"c"], &[]),
-    ];
-    let client = client(&parts, &["secret"]);
-    assert_eq!(client.text(), "a * bc");
-    let chunks = client.chunks();
-    let all: Vec<&str> = chunks.iter().flat_map(tokens).collect();
-    assert_eq!(all, ["a ", " b", "c"]);
-    assert!(!client.body().contains("cret"));
-    assert_eq!(client.frames[client.frames.len() - 2], parts[2], "what is not touched leaves as it came");
+/// Tells no tokens.
+fn without_tokens(text: &str) -> String {
+    frame_of(&json!([{"index": 0, "delta": {"content": text}, "logprobs": null}]))
 }
 
 #[test]
-fn tokens_within_a_character_wait_for_the_whole_of_it() {
-    let bytes = "密码".as_bytes();
+fn tokens_leave_with_their_text_or_not_at_all() {
     let parts = [
-        with_tokens("x", &[b"x"], &[]),
-        with_tokens("", &[&bytes[..2]], &[]),
-        with_tokens("密", &[&bytes[2..3]], &[]),
-        with_tokens("码", &[&bytes[3..]], &[]),
+        with_tokens("a se", &[b"a ", b"se"], &[]),
+        with_tokens("cret b", &[b"cret", b" b"], &[]),
+        with_tokens("c d", &[b"c", b" d"], &[]),
     ];
-    let masked = client(&parts, &["密码"]);
-    assert_eq!(masked.text(), "x*");
-    assert!(masked.chunks().iter().flat_map(tokens).eq(["x"]), "{:#?}", masked.frames);
-    let client = read(&[looking()], Script::parts(parts.iter().cloned().chain([finish()])));
-    assert_eq!(client.body(), parts.concat() + &finish());
+    let seen = client(&parts, &["secret"]);
+    assert_eq!(seen.text(), "a * bc d");
+    assert!(seen.chunks().iter().flat_map(tokens).eq(["c", " d"]), "{:#?}", seen.frames);
+    assert_eq!(seen.frames[seen.frames.len() - 2], parts[2], "what is not touched leaves as it came");
+    assert_eq!(client(&parts, &["zz"]).body(), parts.concat() + &finish());
+}
+
+#[test]
+fn tokens_that_are_not_the_chunks_own_text_do_not_leave() {
+    let half = &"密".as_bytes()[..2];
+    let cases: [(&str, &[&[u8]]); 6] = [
+        // Of a text before, of another field, or of nobody.
+        ("", &[b"secret"]),
+        ("x", &[b"x", b"secret"]),
+        ("xxxxxx", &[b"secret"]),
+        // Too few.
+        ("xy", &[b"x"]),
+        // Within a character.
+        ("", &[half]),
+        ("密", &[half, &"密".as_bytes()[2..]]),
+    ];
+    for (text, told) in cases {
+        let parts = [delta("a secret"), with_tokens(text, told, &[]), delta("!")];
+        for plugin in [looking(), masking(&["zz"], "*"), masking(&["secret"], "*")] {
+            let seen = read(&[plugin], Script::parts(parts.iter().cloned().chain([finish()])));
+            assert_eq!(seen.chunks().iter().flat_map(tokens).count(), 0, "{text:?}: {:#?}", seen.frames);
+            assert_eq!(seen.text().replace('*', "secret"), format!("a secret{text}!"));
+        }
+    }
+    let two_tellings = with_tokens("x", &[b"x"], &[]).replace("\"token\":\"x\"", "\"token\":\"secret\"");
+    assert_eq!(client(&[two_tellings], &["zz"]).frames[0], without_tokens("x"));
+    for odd in
+        [json!({"content": ["secret"]}), json!({"tokens": ["secret"]}), json!("secret"), json!(["secret"])]
+    {
+        let frame = frame_of(&json!([{"index": 0, "delta": {"content": "x"}, "logprobs": odd}]));
+        assert_eq!(client(&[frame], &["zz"]).frames[0], without_tokens("x"));
+    }
+}
+
+#[test]
+fn tokens_beside_text_that_is_held_do_not_leave_before_it() {
+    let parts = [with_tokens("a ban", &[b"a ", b"ban"], &[]), with_tokens("d", &[b"d"], &[])];
+    let seen = client(&parts, &["banana"]);
+    assert_eq!(seen.text(), "a band");
+    assert!(seen.chunks().iter().flat_map(tokens).eq(["d"]), "{:#?}", seen.frames);
+}
+
+#[test]
+fn a_finish_or_usage_beside_odd_tokens_is_not_lost() {
+    let last =
+        with_tokens("", &[b"secret"], &[]).replace("\"index\":0", "\"index\":0,\"finish_reason\":\"stop\"");
+    let usage = json!({"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "ab"}]}}], "usage": {"total_tokens": 1}});
+    let parts = [delta("x"), last, format!("data: {usage}\n\n")];
+    let seen = read(&[masking(&["secret"], "*")], Script::parts(parts));
+    assert_eq!((seen.text().as_str(), &seen.end), ("x", &Some(End::Complete)));
+    assert_eq!(seen.finishes(), [(0, "stop".to_owned())]);
+    assert!(
+        seen.frames[2].contains("total_tokens") && !seen.body().contains("\"token\""),
+        "{:#?}",
+        seen.frames
+    );
+}
+
+#[test]
+fn tokens_of_a_whole_answer_leave_with_its_text_or_not_at_all() {
+    let token = |text: &str| json!({"token": text, "bytes": null, "top_logprobs": []});
+    let tokens: Value = ["a ", "sec", "ret", " b"].into_iter().map(token).collect();
+    let logprobs = json!({"content": tokens, "refusal": []});
+    let choice = json!({"index": 0, "message": {"content": "a secret b"}, "logprobs": logprobs, "finish_reason": "stop"});
+    let body = json!({ "choices": [choice] }).to_string();
+    let answer: Value = serde_json::from_str(&whole(&[masking(&["secret"], "*")], &body).unwrap()).unwrap();
+    assert_eq!(answer["choices"][0]["logprobs"], Value::Null);
+    assert_eq!(whole(&[masking(&["zz"], "*")], &body).unwrap(), body);
 }
 
 #[test]
@@ -69,71 +124,11 @@ fn tokens_that_were_not_taken_are_text_that_no_link_sees() {
 }
 
 #[test]
-fn tokens_that_do_not_fit_the_text_are_left_out_from_there_on() {
-    let null = |text: &str| frame_of(&json!([{"index": 0, "delta": {"content": text}, "logprobs": null}]));
-    let parts = [
-        with_tokens("a", &[b"a"], &[]),
-        with_tokens("b", &[b"b", b"secret"], &[]),
-        with_tokens("c", &[b"c"], &[]),
-        with_tokens("d", &[b"d"], &[]).replace("\"refusal\":null", "\"tokens\":[\"secret\"]"),
-    ];
-    let expected = [parts[0].clone(), null("b"), null("c"), null("d"), finish()];
-    assert_eq!(client(&parts, &["zz"]).frames, expected);
-    let odd = frame_of(&json!([{"index": 0, "delta": {}, "logprobs": {"content": ["secret"]}}]));
-    assert!(!client(&[odd], &["zz"]).body().contains("secret"));
-}
-
-#[test]
-fn tokens_ahead_of_their_text_let_no_text_overtake_it() {
-    let parts = [
-        with_tokens("ab", &[b"ab", b"zz"], &[]),
-        frame(0, &json!({"content": "c", "refusal": "d"}), None),
-        delta("e"),
-    ];
-    let client = client(&parts, &["secret"]);
-    assert_eq!(client.text(), "abce");
-    assert!(client.chunks().iter().flat_map(tokens).eq(["ab"]), "{:#?}", client.frames);
-}
-
-#[test]
 fn tokens_ahead_of_their_text_do_not_keep_text_of_another_field() {
     let first = with_tokens("", &[b"a"], &[]).replace("\"content\":\"\"", "\"reasoning_content\":\"x\"");
     let parts = [first, frame(0, &json!({"reasoning_content": "y"}), None), delta("a")];
     let client = client(&parts, &["secret"]);
     assert_eq!(client.texts()[&(0, "reasoning_content".to_owned())], "xy");
-}
-
-#[test]
-fn tokens_leave_in_a_frame_that_has_nothing_else() {
-    let bytes = "密".as_bytes();
-    let parts =
-        [with_tokens("", &[&bytes[..2]], &["secret"]), with_tokens("密", &[&bytes[2..]], &["secret"])];
-    let client = client(&parts, &["secret"]);
-    assert_eq!(client.chunks().iter().flat_map(tokens).count(), 2, "{:#?}", client.frames);
-    assert!(!client.body().contains("secret"));
-}
-
-#[test]
-fn tokens_behind_the_end_of_the_text_do_not_keep_their_frame() {
-    let last = with_tokens("", &["密".as_bytes().get(..2).unwrap()], &[])
-        .replace("\"index\":0", "\"index\":0,\"finish_reason\":\"stop\"");
-    let client = read(&[looking()], Script::parts([with_tokens("x", &[b"x"], &[]), last]));
-    assert_eq!((client.text().as_str(), &client.end), ("x", &Some(End::Complete)));
-    assert_eq!(client.finishes(), [(0, "stop".to_owned())]);
-    assert!(client.chunks().iter().flat_map(tokens).eq(["x"]), "{:#?}", client.frames);
-}
-
-#[test]
-fn a_whole_answers_tokens_are_left_out_one_by_one() {
-    let token = |text: &str| json!({"token": text, "bytes": null, "top_logprobs": []});
-    let logprobs = |texts: &[&str]| json!({ "content": texts.iter().map(|text| token(text)).collect::<Value>(), "refusal": [] });
-    let all = logprobs(&["a ", "sec", "ret", " b"]);
-    let choice =
-        json!({"index": 0, "message": {"content": "a secret b"}, "logprobs": all, "finish_reason": "stop"});
-    let body = json!({ "choices": [choice] }).to_string();
-    let answer: Value = serde_json::from_str(&whole(&[masking(&["secret"], "*")], &body).unwrap()).unwrap();
-    assert_eq!(answer["choices"][0]["logprobs"], logprobs(&["a ", " b"]));
-    assert_eq!(whole(&[masking(&["zz"], "*")], &body).unwrap(), body);
 }
 
 #[test]

@@ -4,82 +4,66 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::json::{self, AtMost, Object};
+use crate::json::{self, AtMost};
 
 /// The most tokens of one chunk or whole answer.
 const TOKENS_MAX: usize = 1 << 17;
 
-/// Where the tokens of `logprobs` stand.
+/// What `logprobs` say.
 #[derive(Debug)]
 pub(in crate::dialect::openai_chat) struct Logprobs {
     /// All of it.
     pub(in crate::dialect::openai_chat) place: Range<usize>,
-    /// The tokens of `content` and of `refusal`; `None` where it is of another shape.
-    pub(in crate::dialect::openai_chat) entries: Option<[Entries; 2]>,
-}
-
-/// One list of tokens.
-#[derive(Debug, Default)]
-pub(in crate::dialect::openai_chat) struct Entries {
-    pub(in crate::dialect::openai_chat) place: Range<usize>,
-    pub(in crate::dialect::openai_chat) entries: Vec<Entry>,
-}
-
-/// One token.
-#[derive(Debug)]
-pub(in crate::dialect::openai_chat) struct Entry {
-    pub(in crate::dialect::openai_chat) place: Range<usize>,
-    /// Its bytes.
-    pub(in crate::dialect::openai_chat) length: u32,
-    /// Its `top_logprobs`, if it has any: tokens that were not taken.
-    pub(in crate::dialect::openai_chat) others: Option<Range<usize>>,
+    /// The texts of `content` and of `refusal`, put together from their tokens; `None` where it is of another shape.
+    pub(in crate::dialect::openai_chat) texts: Option<[Vec<u8>; 2]>,
+    /// The `top_logprobs` that are not empty: tokens that were not taken.
+    pub(in crate::dialect::openai_chat) others: Vec<Range<usize>>,
 }
 
 #[derive(Deserialize)]
-struct RawEntry<'a> {
+#[serde(deny_unknown_fields)]
+struct RawLogprobs<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawToken<'a> {
     #[serde(borrow)]
     token: Cow<'a, str>,
-    bytes: Option<Vec<IgnoredAny>>,
+    bytes: Option<Vec<u8>>,
     #[serde(borrow)]
     top_logprobs: Option<&'a RawValue>,
 }
 
 impl Logprobs {
     pub(super) fn parse(data: &str, value: &str) -> Self {
-        Self { place: json::place(data, value), entries: lists(data, value) }
+        let mut others = Vec::new();
+        let texts = serde_json::from_str::<RawLogprobs<'_>>(value).ok().and_then(|raw| {
+            let mut text =
+                |list: Option<&RawValue>| list.map_or(Some(Vec::new()), |list| text(data, list, &mut others));
+            Some([text(raw.content)?, text(raw.refusal)?])
+        });
+        Self { place: json::place(data, value), texts, others }
     }
 }
 
-fn lists(data: &str, value: &str) -> Option<[Entries; 2]> {
-    let mut lists = [Entries::default(), Entries::default()];
-    let Object(members) = serde_json::from_str(value).ok()?;
-    for (name, list) in members {
-        let [content, refusal] = &mut lists;
-        match name.as_ref() {
-            _ if list.get() == "null" => {}
-            "content" => *content = entries(data, list.get())?,
-            "refusal" => *refusal = entries(data, list.get())?,
-            _ => return None,
+/// The text of a list of tokens.
+fn text(data: &str, list: &RawValue, others: &mut Vec<Range<usize>>) -> Option<Vec<u8>> {
+    let AtMost::<RawToken<'_>, TOKENS_MAX>(tokens) = serde_json::from_str(list.get()).ok()?;
+    let mut text = Vec::new();
+    for token in tokens {
+        match token.bytes {
+            // Two tellings of one token that differ: a client may show either.
+            Some(bytes) if bytes != token.token.as_bytes() => return None,
+            _ => text.extend_from_slice(token.token.as_bytes()),
         }
+        let untaken = token.top_logprobs.filter(|list| !list.get().trim_matches(['[', ']', ' ']).is_empty());
+        others.extend(untaken.map(|list| json::place(data, list.get())));
     }
-    Some(lists)
-}
-
-fn entries(data: &str, list: &str) -> Option<Entries> {
-    let AtMost::<&RawValue, TOKENS_MAX>(all) = serde_json::from_str(list).ok()?;
-    let entry = |value: &&RawValue| {
-        let entry: RawEntry<'_> = serde_json::from_str(value.get()).ok()?;
-        let length = entry.bytes.map_or(entry.token.len(), |bytes| bytes.len());
-        let others =
-            entry.top_logprobs.filter(|others| !others.get().trim_matches(['[', ']', ' ']).is_empty());
-        Some(Entry {
-            place: json::place(data, value.get()),
-            length: u32::try_from(length).ok()?,
-            others: others.map(|others| json::place(data, others.get())),
-        })
-    };
-    Some(Entries { place: json::place(data, list), entries: all.iter().map(entry).collect::<Option<_>>()? })
+    Some(text)
 }

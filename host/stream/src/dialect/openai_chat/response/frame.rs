@@ -11,8 +11,14 @@ use serde_json::{Value, json};
 
 use super::lanes::{Lanes, Spelling};
 use super::tokens::Tokens;
-use crate::json::{self, Object};
+use crate::json::{self, FirstMembers};
 use crate::sse;
+
+/// What a chunk takes of memory besides its bytes, about.
+const OVERHEAD: usize = 1024;
+
+/// Larger chunks are not looked into for whether they say anything: they do.
+const LOOKED_INTO_MAX: usize = 1 << 20;
 
 /// A chunk on its way.
 #[derive(Debug, Default)]
@@ -29,13 +35,13 @@ pub(super) struct Frame {
     pub(super) calls: Vec<usize>,
     /// Whether what it says besides its text does not wait for it.
     pub(super) urgent: bool,
+    /// Whether it begins a tool call: what follows of the call must not overtake it.
+    pub(super) heads: bool,
     /// What it says of texts.
     pub(super) notes: Vec<Note>,
     pub(super) tokens: Vec<Tokens>,
     /// How many texts it waits for besides its own.
     pub(super) watching: usize,
-    /// The text of a lane that must have come before it leaves: it tells of bytes of an unfinished character.
-    pub(super) needs: Option<(u32, u32)>,
     /// Whether it is a usage frame, without choices.
     pub(super) usage_only: bool,
     /// Whether a part of it was sent.
@@ -136,8 +142,14 @@ impl Part {
         self.lead == self.place.end
     }
 
+    /// The parts that it shares characters with, and whether its bytes of those have left as they came.
+    pub(super) fn neighbours(&self, sent: Sent) -> impl Iterator<Item = (PartAt, bool)> + use<> {
+        let raw = sent == Sent::Raw || (self.is_lead() && self.lead_raw);
+        self.before.into_iter().chain(self.after).map(move |at| (at, raw))
+    }
+
     /// Whether it can leave as it came.
-    fn is_as_it_came(&self) -> bool {
+    pub(super) fn is_as_it_came(&self) -> bool {
         self.done && !self.changed && (self.lead == self.place.start || self.lead_raw)
     }
 
@@ -171,6 +183,11 @@ impl Frame {
         Self { raw, name, data, ..Self::default() }
     }
 
+    /// What it takes of memory, in bytes, about.
+    pub(super) fn cost(&self) -> usize {
+        self.raw.len() + self.data.len() + OVERHEAD
+    }
+
     /// Whether all that it waits for has come.
     pub(super) fn is_done(&self) -> bool {
         self.watching == 0 && self.parts.iter().all(|part| part.done)
@@ -188,7 +205,7 @@ impl Frame {
             let texts = texts.filter(|(part, rest)| !part.out.is_empty() || !rest.is_empty());
             out.extend(texts.map(|(part, rest)| template.text(lanes, part.lane, &part.out, rest)));
             if has_text { Sent::Rendered } else { Sent::Nothing }
-        } else if self.is_unfinished(lanes) {
+        } else if self.is_unfinished() {
             return Sent::Nothing;
         } else if self.is_done() && self.is_as_it_came(lanes) {
             out.push_back(self.raw.clone());
@@ -207,21 +224,17 @@ impl Frame {
         sent
     }
 
-    /// Whether it ends within a character, and has nothing else to say.
-    fn is_unfinished(&self, lanes: &Lanes) -> bool {
-        // Text of another lane does not wait: what follows it there would overtake it.
-        let short = |(id, end)| {
-            self.parts.iter().all(|part| part.lane == id)
-                && lanes.get(id).is_some_and(|lane| lane.is_short_of(end))
-        };
-        self.literals.len() <= 1
-            && (self.parts.iter().any(|part| part.waiting) || self.needs.is_some_and(short))
+    /// Whether it ends within a character, and has nothing else to say: no other text, no head of a tool call, no
+    /// other choice's end.
+    fn is_unfinished(&self) -> bool {
+        let ends = self.choices.len() > 1 && self.choices.iter().any(|(_, ends)| *ends);
+        self.literals.len() <= 1 && !self.heads && !ends && self.parts.iter().any(|part| part.waiting)
     }
 
     fn is_as_it_came(&self, lanes: &Lanes) -> bool {
         self.parts.iter().all(Part::is_as_it_came)
             && !self.notes.iter().any(|note| note.is_wrong(lanes))
-            && self.tokens.iter().all(|tokens| tokens.written(&self.data, lanes).is_none())
+            && self.tokens.iter().all(|tokens| tokens.written(&self.data, &self.parts).is_none())
     }
 
     /// The data with what came back of each text in its place.
@@ -232,7 +245,7 @@ impl Frame {
         let notes = self.notes.iter().filter(|note| !done || note.is_wrong(lanes));
         let notes = notes.map(|note| (note.place.clone(), Cow::Borrowed(note.instead)));
         let tokens = self.tokens.iter().filter_map(|tokens| {
-            Some((tokens.place.clone(), Cow::Owned(tokens.written(&self.data, lanes)?)))
+            Some((tokens.place.clone(), Cow::Owned(tokens.written(&self.data, &self.parts)?)))
         });
         let mut splices: Vec<_> = parts.chain(notes).chain(tokens).collect();
         splices.sort_by_key(|(place, _)| place.start);
@@ -248,6 +261,9 @@ impl Frame {
 
     /// Whether it says anything besides its text.
     fn carries_more(&self, lanes: &Lanes) -> bool {
+        if self.data.len() > LOOKED_INTO_MAX {
+            return true;
+        }
         // With the text as it came, half a surrogate pair would stand in the way.
         let Ok(data) = serde_json::from_str::<Value>(&self.render(lanes)) else { return true };
         let choices = data.get("choices").and_then(Value::as_array).into_iter().flatten();
@@ -262,7 +278,8 @@ impl Frame {
     pub(super) fn released(&self, literal: &Literal) -> (String, bool) {
         let parts = self.parts.get(literal.parts.clone()).unwrap_or_default();
         if self.sent {
-            let texts = parts.iter().map(|part| part.written(&self.data)).collect();
+            let text = |part: &Part| part.spelling.escape(&part.out) + part.rest(&self.data);
+            let texts = parts.iter().map(text).collect();
             return (texts, parts.iter().all(|part| part.done));
         }
         let mut at = literal.content.start;
@@ -309,6 +326,8 @@ fn says(name: &str, value: &Value) -> bool {
 /// How much of the first chunk is put into frames of our own: ids, names and times, but nothing that grows with
 /// the number of frames.
 const KEPT_MAX: usize = 32;
+/// How many fields are looked at for them.
+const READ_MAX: usize = 64;
 const KEPT_KEY_MAX: usize = 64;
 const KEPT_VALUE_MAX: usize = 1024;
 
@@ -337,7 +356,8 @@ impl Template {
 
     /// The beginning of an object with the fields of the first chunk that are not left out.
     pub(super) fn head_without(&self, left_out: &[&str]) -> String {
-        let fields = serde_json::from_str(&self.first).map_or_else(|_| Vec::new(), |Object(fields)| fields);
+        let fields = serde_json::from_str(&self.first);
+        let fields = fields.map_or_else(|_| Vec::new(), |FirstMembers::<'_, READ_MAX>(fields)| fields);
         let small =
             |key: &str, value: &RawValue| key.len() <= KEPT_KEY_MAX && value.get().len() <= KEPT_VALUE_MAX;
         let kept =

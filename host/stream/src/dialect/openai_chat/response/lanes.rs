@@ -59,12 +59,8 @@ pub(super) struct LaneState {
     position: u32,
     /// Chunks that wait until text up to an offset has been given back, besides their parts.
     watches: VecDeque<(u32, usize)>,
-    /// Whether no text follows.
-    ended: bool,
     /// Whether a link has changed it.
     edited: bool,
-    /// What of the upstream's text was replaced while chunks watch.
-    edits: Vec<Range<u32>>,
 }
 
 impl Lanes {
@@ -158,9 +154,7 @@ impl LaneState {
             last: None,
             position: 0,
             watches: VecDeque::new(),
-            ended: false,
             edited: false,
-            edits: Vec::new(),
         }
     }
 
@@ -168,23 +162,9 @@ impl LaneState {
         self.length
     }
 
-    /// Whether more text must come before there is any at `end`.
-    pub(super) fn is_short_of(&self, end: u32) -> bool {
-        !self.ended && self.length < end
-    }
-
-    pub(super) fn position(&self) -> u32 {
-        self.position
-    }
-
     /// Whether a link has changed it so far.
     pub(super) fn is_edited(&self) -> bool {
         self.edited
-    }
-
-    /// Whether a link has replaced some of the upstream's text at `span`, which a chunk watches.
-    pub(super) fn is_edited_at(&self, span: &Range<u32>) -> bool {
-        self.edits.iter().any(|edit| edit.start < span.end && span.start < edit.end)
     }
 
     /// Lets a part wait for its text.
@@ -195,10 +175,6 @@ impl LaneState {
     /// Lets the chunk at `place` wait until the text up to `end` has been given back. Answers whether it has
     /// to. The ends of a lane's watches ascend.
     pub(super) fn watch(&mut self, end: u32, place: usize) -> bool {
-        if self.watches.is_empty() {
-            // Chunks of before have left.
-            self.edits.clear();
-        }
         let waits = end > self.position;
         if waits {
             self.watches.push_back((end, place));
@@ -237,9 +213,6 @@ impl LaneState {
             }
             if segment.changed {
                 self.edited = true;
-                if !self.watches.is_empty() {
-                    self.edits.push(self.position..segment.source_end);
-                }
                 for place in &self.parts {
                     match queue.part(*place) {
                         Some(part) if part.source.start < segment.source_end => part.changed = true,
@@ -267,13 +240,6 @@ impl LaneState {
             part.done = true;
             self.last = self.parts.pop_front();
         }
-        self.unwatch(queue);
-    }
-
-    /// Ends the lane: what waits for more text than there is waits for what there is.
-    pub(super) fn end(&mut self, queue: &mut Queue) {
-        self.ended = true;
-        self.watches.iter_mut().for_each(|(end, _)| *end = self.length.min(*end));
         self.unwatch(queue);
     }
 

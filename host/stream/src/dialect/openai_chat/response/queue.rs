@@ -30,7 +30,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, frame: Frame) {
-        self.bytes += frame.raw.len();
+        self.bytes += frame.cost();
         self.due.push(self.next);
         self.frames.insert(self.next, frame);
         self.next += 1;
@@ -63,25 +63,22 @@ impl Queue {
             for place in due {
                 let Some(frame) = self.frames.get_mut(&place) else { continue };
                 let sent = send(frame);
-                let split: Vec<PartAt> = match sent {
+                let split: Vec<(PartAt, bool)> = match sent {
                     Sent::Nothing => Vec::new(),
-                    _ => frame
-                        .parts
-                        .iter()
-                        .flat_map(|part| part.before.into_iter().chain(part.after))
-                        .collect(),
+                    _ => frame.parts.iter().flat_map(|part| part.neighbours(sent)).collect(),
                 };
                 if frame.is_done() {
-                    self.bytes -= frame.raw.len();
+                    self.bytes -= frame.cost();
                     self.frames.remove(&place);
                 }
-                split.into_iter().for_each(|at| self.settle(at, place, sent));
+                split.into_iter().for_each(|(at, raw)| self.settle(at, place, raw));
             }
         }
     }
 
-    /// A character was split over two parts, and the chunk of the one has been sent: the other must fit.
-    fn settle(&mut self, other: PartAt, sent: usize, how: Sent) {
+    /// A character was split over two parts, and the chunk of the one has been sent, the character as it came or not:
+    /// the other must fit.
+    fn settle(&mut self, other: PartAt, sent: usize, raw: bool) {
         let Some(frame) = self.frames.get_mut(&other.frame) else { return };
         let other_sent = frame.is_sent();
         if other.frame > sent {
@@ -89,7 +86,7 @@ impl Queue {
             while let Some(at) = next.filter(|at| at.frame == other.frame)
                 && let Some(part) = frame.parts.get_mut(at.part)
             {
-                part.lead_raw = how == Sent::Raw;
+                part.lead_raw = raw;
                 next = part.after.filter(|_| part.is_lead());
             }
             self.due.push(other.frame);

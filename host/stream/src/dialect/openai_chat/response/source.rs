@@ -16,7 +16,7 @@ use super::frame::{Frame, Literal, Part, PartAt};
 use super::lanes::Lanes;
 use super::queue::Queue;
 use crate::chain::Flow;
-use crate::dialect::openai_chat::chunk::Field;
+use crate::dialect::openai_chat::chunk::{Call, Field};
 use crate::error::UpstreamError;
 use crate::json::{self, Reader, Step, Token, TooComplex};
 use crate::lane::CloseReason;
@@ -101,18 +101,33 @@ impl Source {
         self.lane.or(self.closed)
     }
 
+    /// Whether it is a custom tool call that the client has no frame of.
+    pub(super) fn is_headless(&self) -> bool {
+        matches!(self.field, Field::Input(_)) && !self.begun
+    }
+
     /// Takes what a chunk says of a tool call. Some servers number all their calls 0: another id behind whole
-    /// arguments is another call.
-    pub(super) fn head(&mut self, id: Option<String>, name: Option<String>) {
+    /// arguments is another call. (Others give each fragment an id of its own, without a name.)
+    ///
+    /// # Errors
+    /// [`UpstreamError::Protocol`] where another call begins within the arguments of one: clients differ in whose
+    /// the rest is.
+    pub(super) fn head(&mut self, Call { id, name }: Call) -> Result<(), UpstreamError> {
         if let Some(id) = id {
             let another = self.id.as_ref().is_some_and(|known| *known != id);
+            let begun = self.reader.as_ref().is_some_and(Reader::has_begun);
             if another && self.lane.is_none() && self.reader.as_ref().is_some_and(Reader::is_complete) {
                 self.reader = Some(Reader::default());
                 self.name = None;
+            } else if another && begun && name.is_some() {
+                return Err(UpstreamError::Protocol(
+                    "a tool call begins within another's arguments".to_owned(),
+                ));
             }
             self.id = Some(id);
         }
         self.name = name.or(self.name.take());
+        Ok(())
     }
 
     /// Reads the next literal; `source` is our own place among the sources.
@@ -354,9 +369,6 @@ impl Source {
         self.settle(if lone { "\u{fffd}" } else { "" }, to)?;
         if let Some(lane) = self.lane.take() {
             self.closed = Some(lane);
-            if let Some(lane) = to.lanes.get_mut(lane) {
-                lane.end(to.queue);
-            }
             to.flow.close(lane, reason);
         }
         Ok(())
