@@ -22,7 +22,7 @@ const CUTS: usize = 8;
 /// Choices only: links, words, and a stream that keeps to the dialect.
 ///
 /// # Panics
-/// As [`Scene::check`], and if a whole answer does not end as one.
+/// If the client gets anything else than it should, or a whole answer does not end as one.
 pub fn check(input: &[u8]) {
     let (cuts, rest) = input.split_at(input.len().min(CUTS));
     let mut choices = Source::new(rest);

@@ -15,7 +15,7 @@ const CHANGES: usize = 8;
 /// Choices only: a request that can be read, and changes to it.
 ///
 /// # Panics
-/// As [`check_request`], and if the request is refused.
+/// If the request, changed or not, says anything else than it should, or is refused.
 pub fn check(input: &[u8]) {
     let (changes, rest) = input.split_at(input.len().min(CHANGES));
     let body = body(&mut Source::new(rest));

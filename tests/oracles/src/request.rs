@@ -9,7 +9,7 @@ use crate::source::{Source, split};
 /// Any bytes as a request.
 ///
 /// # Panics
-/// As [`check_request`].
+/// If the request, changed or not, says anything else than it should.
 pub fn check(input: &[u8]) {
     let (body, choices) = split(input);
     if let Ok(request) = Request::parse(&Bytes::copy_from_slice(body)) {

@@ -17,7 +17,7 @@ use crate::sse;
 /// Any bytes as a stream or, where they begin with `{`, as a whole answer.
 ///
 /// # Panics
-/// As [`Scene::check`].
+/// If the client gets anything else than it should.
 pub fn check(input: &[u8]) {
     const LISTS: [&[&str]; 4] = [
         &["secret", "secretary", "cret s"],
