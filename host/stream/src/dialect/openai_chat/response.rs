@@ -294,7 +294,7 @@ impl Response {
     pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
         let unfinished = self.unfinished();
         let (deltas, usage) = self.drain(flow);
-        let role = json!({ "role": "assistant", "content": "" });
+        let role = json!({ "role": "assistant", "content": "" }).to_string();
         for choice in &unfinished {
             if !self.choices.iter().any(|known| known.index == *choice && known.begun) {
                 out.push_back(self.template.frame(*choice, &role, None));
@@ -302,7 +302,7 @@ impl Response {
         }
         out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None)));
         for choice in unfinished {
-            out.push_back(self.template.frame(choice, &json!({}), Some(finish_reason(stopped))));
+            out.push_back(self.template.frame(choice, "{}", Some(finish_reason(stopped))));
         }
         out.extend(usage);
     }
@@ -311,7 +311,7 @@ impl Response {
     ///
     /// A tool call that the client has no part of is left out, and one that it has ends with the first text that
     /// was not released: nothing of the answer's JSON behind it leaves.
-    fn drain(&mut self, flow: Flow) -> (Vec<(u32, Value)>, Vec<Bytes>) {
+    fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
         let orphans = self.assign(flow);
         let (mut deltas, mut usage) = (Vec::new(), Vec::new());
         for mut frame in self.queue.drain() {
@@ -323,11 +323,12 @@ impl Response {
                 match self.sources.get_mut(literal.source) {
                     Some(source) if source.field.is_json() => deltas.extend(source.rest(&frame, &literal)),
                     Some(source) if source.is_headless() => {}
-                    _ => {
-                        let parts = frame.parts.get(literal.parts).unwrap_or_default();
-                        let parts = parts.iter().filter(|part| !part.out.is_empty());
-                        deltas.extend(parts.map(|part| self.lanes.delta(part.lane, &part.out, "")));
+                    Some(source) => {
+                        let texts = frame.texts(&literal).filter(|text| !text.is_empty());
+                        deltas.extend(texts.map(|text| (source.choice, source.field.delta(&text))));
                     }
+                    // A title goes with its frame.
+                    None => {}
                 }
             }
         }
@@ -349,8 +350,9 @@ impl Response {
             for (name, text) in
                 deltas.iter().filter(|(choice, _)| *choice == index).flat_map(|(_, delta)| fields(delta))
             {
-                let before = message.get(name).and_then(Value::as_str).unwrap_or_default();
-                message.insert(name.to_owned(), format!("{before}{text}").into());
+                let before = message.get(&name).and_then(Value::as_str).unwrap_or_default();
+                let text = format!("{before}{text}");
+                message.insert(name, text.into());
             }
             json!({ "index": index, "message": message, "finish_reason": finish_reason(stopped) })
         });
@@ -360,9 +362,9 @@ impl Response {
 }
 
 /// The texts of a delta that are fields of a message as they stand.
-fn fields(delta: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let members = delta.as_object().into_iter().flatten();
-    members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+fn fields(delta: &str) -> impl Iterator<Item = (String, String)> + use<> {
+    let members: Map<String, Value> = serde_json::from_str(delta).unwrap_or_default();
+    members.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
 }
 
 impl ChoiceState {

@@ -278,9 +278,7 @@ impl Frame {
     pub(super) fn released(&self, literal: &Literal) -> (String, bool) {
         let parts = self.parts.get(literal.parts.clone()).unwrap_or_default();
         if self.sent {
-            let text = |part: &Part| part.spelling.escape(&part.out) + part.rest(&self.data);
-            let texts = parts.iter().map(text).collect();
-            return (texts, parts.iter().all(|part| part.done));
+            return (self.texts(literal).collect(), parts.iter().all(|part| part.done));
         }
         let mut at = literal.content.start;
         let mut out = String::new();
@@ -297,6 +295,15 @@ impl Frame {
         }
         out.push_str(self.data.get(at..literal.content.end).unwrap_or_default());
         (out, true)
+    }
+
+    /// The texts of a literal that came back and are not sent, as they are written in it.
+    pub(super) fn texts<'a>(&'a self, literal: &Literal) -> impl Iterator<Item = String> + use<'a> {
+        let parts = self.parts.get(literal.parts.clone()).unwrap_or_default();
+        parts.iter().map(|part| match self.sent {
+            true => part.spelling.escape(&part.out) + part.rest(&self.data),
+            false => part.written(&self.data),
+        })
     }
 
     /// A whole answer's body.
@@ -347,11 +354,16 @@ impl Template {
         self.frame(choice, &delta, None)
     }
 
-    /// A frame with one choice.
-    pub(super) fn frame(&self, choice: u32, delta: &Value, finish: Option<&str>) -> Bytes {
-        let choice = json!({ "index": choice, "delta": delta, "finish_reason": finish });
+    /// A frame with one choice, its delta being JSON.
+    pub(super) fn frame(&self, choice: u32, delta: &str, finish: Option<&str>) -> Bytes {
         let head = self.head.get_or_init(|| self.head_without(&["choices", "usage", "obfuscation"]));
-        sse::encode(None, &format!("{head}\"choices\":[{choice}]}}"))
+        let finish = json!(finish);
+        sse::encode(
+            None,
+            &format!(
+                "{head}\"choices\":[{{\"index\":{choice},\"delta\":{delta},\"finish_reason\":{finish}}}]}}"
+            ),
+        )
     }
 
     /// The beginning of an object with the fields of the first chunk that are not left out.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::frame::PartAt;
 use super::queue::Queue;
@@ -132,14 +132,9 @@ impl Lanes {
     }
 
     /// The delta that adds `text` to a lane, and behind it `rest` as it stands in a literal.
-    pub(super) fn delta(&self, id: u32, text: &str, rest: &str) -> (u32, Value) {
-        let Some(lane) = self.get(id) else { return (0, json!({})) };
-        let mut text = match lane.spelling {
-            Spelling::Literal => text.to_owned(),
-            Spelling::Nested => json::content(&json::quote(text)).to_owned(),
-        };
-        text.push_str(&json::text(&format!("\"{rest}\"")));
-        (lane.choice, lane.field.delta(&text))
+    pub(super) fn delta(&self, id: u32, text: &str, rest: &str) -> (u32, String) {
+        let Some(lane) = self.get(id) else { return (0, "{}".to_owned()) };
+        (lane.choice, lane.field.delta(&(lane.spelling.escape(text) + rest)))
     }
 }
 
@@ -278,24 +273,26 @@ impl Field {
         Lane { id, choice, part, channel, name: name.or(what.map(str::to_owned)), pointer }
     }
 
-    /// The delta that adds `text` to the field.
-    pub(super) fn delta(self, text: &str) -> Value {
-        match self {
-            Self::Text(_) => json!({ self.name().unwrap_or("content"): text }),
+    /// The delta that adds to the field what is written between the quotes of a literal: JSON, and perhaps half a
+    /// surrogate pair, which serde's values cannot have.
+    pub(super) fn delta(self, written: &str) -> String {
+        let delta = match self {
+            Self::Text(_) => json!({ self.name().unwrap_or("content"): "" }),
             Self::Detail { entry, summary: false } => {
-                json!({ "reasoning_details": [{ "type": "reasoning.text", "index": entry, "text": text }] })
+                json!({ "reasoning_details": [{ "type": "reasoning.text", "index": entry, "text": "" }] })
             }
             Self::Detail { entry, summary: true } => {
-                json!({ "reasoning_details": [{ "type": "reasoning.summary", "index": entry, "summary": text }] })
+                json!({ "reasoning_details": [{ "type": "reasoning.summary", "index": entry, "summary": "" }] })
             }
-            Self::Transcript => json!({ "audio": { "transcript": text } }),
+            Self::Transcript => json!({ "audio": { "transcript": "" } }),
             // It is never held, and nothing follows it.
             Self::Title => json!({}),
             Self::Arguments(call) => {
-                json!({ "tool_calls": [{ "index": call, "function": { "arguments": text } }] })
+                json!({ "tool_calls": [{ "index": call, "function": { "arguments": "" } }] })
             }
-            Self::Input(call) => json!({ "tool_calls": [{ "index": call, "custom": { "input": text } }] }),
-            Self::FunctionCall => json!({ "function_call": { "arguments": text } }),
-        }
+            Self::Input(call) => json!({ "tool_calls": [{ "index": call, "custom": { "input": "" } }] }),
+            Self::FunctionCall => json!({ "function_call": { "arguments": "" } }),
+        };
+        delta.to_string().replacen("\"\"", &format!("\"{written}\""), 1)
     }
 }

@@ -10,8 +10,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::Value;
-
 use super::frame::{Frame, Literal, Part, PartAt};
 use super::lanes::Lanes;
 use super::queue::Queue;
@@ -377,13 +375,12 @@ impl Source {
 
 impl Source {
     /// What else the client gets of it, where the answer ends here: the delta of a choice.
-    pub(super) fn rest(&mut self, frame: &Frame, literal: &Literal) -> Option<(u32, Value)> {
+    pub(super) fn rest(&mut self, frame: &Frame, literal: &Literal) -> Option<(u32, String)> {
         if !self.begun || self.cut {
             return None;
         }
         let (text, all) = frame.released(literal);
         self.cut = !all;
-        let text = json::text(&format!("\"{text}\"")).into_owned();
         (!text.is_empty()).then(|| (self.choice, self.field.delta(&text)))
     }
 }
