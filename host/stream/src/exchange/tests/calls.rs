@@ -11,7 +11,9 @@ use super::links::{Fake, looking, masked, masking};
 use super::support::*;
 use super::*;
 use crate::json::quote;
-use crate::lane::{Channel, Edit, Lane, Outcome, Stop};
+use crate::lane::{Channel, Lane, Outcome};
+
+mod stops;
 
 /// A JSON text: how it is written, and what it says.
 #[derive(Debug, Clone)]
@@ -384,59 +386,6 @@ fn a_held_value_holds_back_what_stands_behind_it_in_its_own_call_only() {
 }
 
 #[test]
-fn a_block_ends_a_call_at_the_first_text_that_was_not_released() {
-    let blocking = || {
-        Fake::new(|| {
-            |batch: &crate::lane::Batch<'_>| {
-                let bad = batch
-                    .pieces
-                    .iter()
-                    .find_map(|piece| Some((piece.lane, piece.text.find("bad")?, piece.offset)));
-                Ok(bad.map_or_else(Outcome::default, |(lane, at, offset)| Outcome {
-                    edits: vec![Edit {
-                        lane,
-                        start: offset + u32::try_from(at).unwrap(),
-                        end: offset + u32::try_from(at).unwrap() + 3,
-                        text: String::new(),
-                    }],
-                    holds: vec![crate::lane::Hold { lane, start: offset + u32::try_from(at).unwrap() + 3 }],
-                    stop: Some(Stop::Block("x".into())),
-                    ..Outcome::default()
-                }))
-            }
-        })
-    };
-    let parts = [
-        role(),
-        head(0),
-        fragment(0, "{\\\"a\\\":\\\"x\\\",\\\"b\\\":\\\"y"),
-        fragment(0, " bad z\\\",\\\"c\\\":\\\"w\\\"}"),
-        head(1),
-        finish(),
-    ];
-    let client = read(&[blocking()], Script::parts(&parts));
-    assert_eq!(arguments(&client)[&0], "{\"a\":\"x\",\"b\":\"y ");
-    assert_eq!(
-        (client.finishes(), &client.end),
-        (vec![(0, "content_filter".to_owned())], &Some(End::Stopped))
-    );
-    // What stands behind that text in the same read is not sent either.
-    let last = [&parts[3], &fragment(0, "{\\\"d\\\":\\\"v\\\"}")].map(String::as_str).concat();
-    let client = read(&[blocking()], Script::parts([&parts[..3].concat(), &last]));
-    assert_eq!(arguments(&client)[&0], "{\"a\":\"x\",\"b\":\"y ");
-    // In one read the client has nothing of the call, and gets nothing of it.
-    let client = read_body(&[blocking()], &parts.concat());
-    assert!(arguments(&client).is_empty() && !client.body().contains("tool_calls"), "{:#?}", client.frames);
-    // A whole answer keeps the text of its message only.
-    let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"a\":\"bad\"}"}});
-    let message = json!({"content": "good", "tool_calls": [call]});
-    let body =
-        json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).to_string();
-    let answer: Value = serde_json::from_str(&whole(&[blocking()], &body).unwrap()).unwrap();
-    assert_eq!(answer["choices"][0]["message"], json!({"role": "assistant", "content": "good"}));
-}
-
-#[test]
 fn arguments_of_a_whole_answer_are_masked_where_they_stand() {
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\" :\"x\\nbanana\",\"banana\":1.50}"}});
     let message = json!({"content": null, "tool_calls": [call]});
@@ -476,52 +425,6 @@ fn a_head_that_ends_within_a_character_goes_before_what_follows() {
     let body = first + &fragment(0, "{}") + &frame(0, &json!({}), Some("tool_calls"));
     let client = read_body(&[looking()], &body);
     assert!(client.frames[0].contains("\"id\":\"c\""), "{:#?}", client.frames);
-}
-
-#[test]
-fn what_was_sent_is_not_sent_again_by_a_block() {
-    let parts =
-        [head(0), fragment(0, "{\\\"a\\\":\\\"x\\\\u00"), fragment(0, "e9 ban"), fragment(0, "ana y")];
-    let blocking = Fake::new(|| {
-        |batch: &crate::lane::Batch<'_>| {
-            let hold = batch.pieces.iter().find(|piece| piece.text.contains("ban"));
-            let hold = hold.map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset + 3 });
-            let ends = batch.pieces.iter().any(|piece| piece.text.contains("ana"));
-            let stop = ends.then(|| Stop::Block("x".into()));
-            let holds = batch
-                .pieces
-                .iter()
-                .filter(|_| ends)
-                .map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset });
-            Ok(Outcome {
-                holds: if ends { holds.collect() } else { hold.into_iter().collect() },
-                stop,
-                ..Outcome::default()
-            })
-        }
-    });
-    let client = read(&[blocking], Script::parts(&parts));
-    assert!(arguments(&client)[&0].matches("e9").count() <= 1, "{:?}", arguments(&client));
-    assert_eq!(client.end, Some(End::Stopped));
-}
-
-#[test]
-fn a_custom_call_that_the_client_knows_nothing_of_is_left_out_by_a_block() {
-    let custom =
-        json!({"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "sql", "input": "hello banana"}}]});
-    let blocking = Fake::new(|| {
-        |batch: &crate::lane::Batch<'_>| {
-            let holds = batch
-                .pieces
-                .iter()
-                .map(|piece| crate::lane::Hold { lane: piece.lane, start: piece.offset + 6 });
-            let holds: Vec<_> = holds.collect();
-            let stop = (!holds.is_empty()).then(|| Stop::Block("x".into()));
-            Ok(Outcome { holds, stop, ..Outcome::default() })
-        }
-    });
-    let client = read_body(&[blocking], &(role() + &frame(0, &custom, None)));
-    assert!(!client.body().contains("custom"), "{}", client.body());
 }
 
 #[test]
