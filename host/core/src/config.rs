@@ -18,6 +18,7 @@ use std::path::Path;
 mod dev_api;
 mod environment;
 mod files;
+mod folders;
 mod grant;
 mod json;
 mod models;
@@ -31,12 +32,14 @@ mod server;
 mod signers;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod units;
 
 pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
-pub(crate) use files::read as read_file;
 pub use files::{FileSource, Folder};
+pub(crate) use files::{read as read_file, read_up_to as read_file_up_to};
+pub use folders::{Folders, GrantError};
 pub use grant::Granted;
 pub use models::{Model, OpenAi, Provider, Timeouts};
 pub use pipelines::Pipeline;
@@ -45,6 +48,8 @@ pub use problems::{Notice, Place, Position, Problem, Problems};
 pub use secret::Secret;
 pub use server::{ClientKey, Server};
 pub use signers::Signer;
+pub(crate) use trust::KEY_NAME;
+pub use trust::{FileHash, FileTrust, Pin, Signatures, SigningKey};
 
 use reader::Table;
 
@@ -58,6 +63,10 @@ use reader::Table;
 pub struct Config {
     /// How clients reach the gateway.
     pub server: Server,
+    /// Where plugins and their compiled code are.
+    pub folders: Folders,
+    /// Whose signatures of plugins and signers count.
+    pub signatures: Signatures,
     /// The plugins that pipelines use, by name.
     pub plugins: BTreeMap<String, Plugin>,
     /// Plugins in the order in which they run, by pipeline.
@@ -102,7 +111,7 @@ impl Config {
     fn read(root: &mut Table<'_>) -> Self {
         let mut server = root.section("server", server::read);
         let (pipelines, uses) = pipelines::read(root);
-        let plugins = plugins::read(root, &uses);
+        let plugins::Section { plugins, folders, signatures } = plugins::read(root, &uses);
         let signers = signers::read(root);
         let models = models::read(root, &pipelines, &signers);
         server::resolve_chat_model(root, &mut server, &models);
@@ -111,6 +120,6 @@ impl Config {
         let used = |name: &String| models.values().any(|model| model.signers().any(|signer| signer == name));
         let signers = signers.into_iter().filter(|(name, _)| used(name));
         let signers = signers.filter_map(|(name, signer)| Some((name, signer?))).collect();
-        Self { server, plugins, pipelines, signers, models, notices: Vec::new() }
+        Self { server, folders, signatures, plugins, pipelines, signers, models, notices: Vec::new() }
     }
 }

@@ -12,11 +12,12 @@ use rust_proxy_stream::account::{Account, Total};
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
 use rust_proxy_upstream::EgressError;
-use rust_proxy_wasm::{Component, Imports, LoadError};
+use rust_proxy_wasm::{Cache, CacheCounts, CacheError, Imports, LoadError, Runtime};
 
 use crate::config::{Config, Notice};
 use crate::deadline::Kept;
 use crate::slots::Slots;
+use crate::trust::{History, Refusal, Standing};
 
 mod providers;
 mod sandbox;
@@ -29,7 +30,11 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     routes: BTreeMap<String, Route>,
+    runtime: Option<Runtime>,
     plugins: Vec<PluginInfo>,
+    signers: Vec<SignerInfo>,
+    #[expect(dead_code, reason = "what a reload compares files with")]
+    history: History,
     totals: BTreeMap<String, Arc<Total>>,
     notices: Vec<Notice>,
     slots: Slots,
@@ -50,6 +55,22 @@ pub struct PluginInfo {
     pub description: String,
     /// What it imports.
     pub imports: Imports,
+    /// What its file is, and who vouches for it.
+    pub standing: Standing,
+}
+
+/// What a loaded signer is, for people.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SignerInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// What it is, in one line.
+    pub description: String,
+    /// What its file is, and who vouches for it.
+    pub standing: Standing,
 }
 
 /// Why a configuration could not be started: one block per problem.
@@ -72,6 +93,10 @@ enum StartProblem {
     Fetch { name: String, error: EgressError },
     #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]
     Signer { name: String, file: PathBuf, reason: String },
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("plugins.cache: {0}, or write cache = \"none\"")]
+    Cache(CacheError),
     #[error("server.streams_max: {0}; lower it")]
     Runtime(LoadError),
     #[error("models.{model}.providers.{provider}: {error}")]
@@ -90,14 +115,17 @@ impl Engine {
         let runtime = sandbox::sandbox(config, &mut problems);
         let totals: BTreeMap<String, Arc<Total>> =
             config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
+        let mut history = History::default();
+        let plugins = sandbox::load_plugins(config, runtime.as_ref(), &totals, &history, &mut problems).await;
+        let sandbox::Plugins { components, infos: plugins } = plugins;
         sandbox::check_roles(config, &components, &mut problems);
         let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
             .pipelines
             .iter()
             .map(|(name, it)| (name.as_str(), Arc::new(sandbox::pipeline(it, &components))))
             .collect();
-        let signers = sandbox::load_signers(config, runtime.as_ref(), &mut problems).await;
+        let signers = sandbox::load_signers(config, runtime.as_ref(), &history, &mut problems).await;
+        let sandbox::Signers { signers, infos: signer_infos } = signers;
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
             let pipeline =
@@ -108,16 +136,15 @@ impl Engine {
         if !problems.is_empty() {
             return Err(StartError(problems));
         }
-        let info = |(name, component): (&String, &Component)| PluginInfo {
-            name: name.clone(),
-            file: config.plugins.get(name).map(|plugin| plugin.file.clone()).unwrap_or_default(),
-            description: component.description().to_owned(),
-            imports: component.imports().clone(),
-        };
+        history.take_in(plugins.iter().map(|plugin| (&*plugin.file, &plugin.standing)));
+        history.take_in(signer_infos.iter().map(|signer| (&*signer.file, &signer.standing)));
         let server = &config.server;
         Ok(Self(Arc::new(Inner {
             routes,
-            plugins: components.iter().map(info).collect(),
+            runtime,
+            plugins,
+            signers: signer_infos,
+            history,
             totals,
             notices: sandbox::notices(config, &components),
             slots: Slots::new(server.streams_max, server.queue_max),
@@ -135,6 +162,16 @@ impl Engine {
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> &[PluginInfo] {
         &self.0.plugins
+    }
+
+    /// The signers that are loaded, by name.
+    pub fn signers(&self) -> &[SignerInfo] {
+        &self.0.signers
+    }
+
+    /// What the cache of compiled code did; `None` where there is no cache.
+    pub fn cache(&self) -> Option<CacheCounts> {
+        self.0.runtime.as_ref()?.cache().map(Cache::counts)
     }
 
     /// What each plugin did in all exchanges that have ended, by name.

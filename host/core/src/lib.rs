@@ -17,6 +17,8 @@ pub mod config;
 mod deadline;
 mod engine;
 mod slots;
+mod trust;
 
-pub use engine::{Engine, PluginInfo, StartError};
-pub use rust_proxy_wasm::Imports;
+pub use engine::{Engine, PluginInfo, SignerInfo, StartError};
+pub use rust_proxy_wasm::{CacheCounts, Imports};
+pub use trust::Standing;

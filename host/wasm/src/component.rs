@@ -9,10 +9,10 @@ use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
 use tokio::sync::Notify;
-use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
 use crate::bindings::{lifecycle, processor, response_modifier, signer};
+use crate::compile::Compiler;
 use crate::imports::{self, Imports};
 use crate::instance::{Host, Instance};
 use crate::limits::Limits;
@@ -132,14 +132,14 @@ struct Ready {
 
 impl Component {
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         linker: &Linker<Host>,
         bytes: &[u8],
         settings: Settings,
         usage: Usage,
     ) -> Result<Self, LoadError> {
-        let component = compile(engine, bytes)?;
-        let imports = imports::classify(engine, &component, &settings)?;
+        let component = compile(compiler, &settings.name, bytes).await?;
+        let imports = imports::classify(&compiler.engine, &component, &settings)?;
         let roles = Roles {
             processor: exported(&component, "processor"),
             modifier: exported(&component, "response-modifier"),
@@ -322,14 +322,14 @@ impl fmt::Debug for Component {
     }
 }
 
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<component::Component, LoadError> {
+async fn compile(compiler: &Compiler, name: &str, bytes: &[u8]) -> Result<component::Component, LoadError> {
     if bytes.get(..4) == Some(b"\0asm") && bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err(LoadError::NotAComponent(
             "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
         ));
     }
-    component::Component::from_binary(engine, bytes)
-        .map_err(|error| LoadError::NotAComponent(format!("{error:#}; build or copy it again")))
+    let compiled = compiler.load(name, bytes).await;
+    compiled.map_err(|error| LoadError::NotAComponent(format!("{error:#}; build or copy it again")))
 }
 
 /// Whether a component exports an interface of the contract.

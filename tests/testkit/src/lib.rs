@@ -19,13 +19,15 @@
 
 mod gateway;
 mod lanes;
+mod minisign;
 mod response;
 mod script;
 mod upstream;
 mod wire;
 
-pub use gateway::{Setup, TestGateway};
+pub use gateway::{CACHES, Setup, TestGateway};
 pub use lanes::{Place, lanes};
+pub use minisign::Minisign;
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};
 pub use upstream::{ScriptedUpstream, unreachable_url};

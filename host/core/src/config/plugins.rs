@@ -10,10 +10,12 @@ use serde_json::Value;
 pub use rust_proxy_stream::stage::OnError;
 pub use rust_proxy_wasm::Limits;
 
+use super::folders::{self, Folders};
 use super::grant::{self, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
+use super::trust::{self, FileTrust, Signatures};
 
 /// Room for a guest in Rust or C with many thousand words; interpreters (Python) need more.
 const MEMORY: u64 = 16 << 20;
@@ -46,6 +48,10 @@ pub struct Plugin {
     pub config: Value,
     /// The same for people: secrets and the text of files left out.
     pub config_shown: Value,
+    /// Whether there are secrets in it.
+    pub secrets: bool,
+    /// Which file it may be.
+    pub trust: FileTrust,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -62,6 +68,7 @@ impl fmt::Debug for Plugin {
             .field("name", &self.name)
             .field("file", &self.file)
             .field("config", &self.config_shown)
+            .field("trust", &self.trust)
             .field("limits", &self.limits)
             .field("grant", &self.grant)
             .field("on_error", &self.on_error)
@@ -70,11 +77,18 @@ impl fmt::Debug for Plugin {
     }
 }
 
+/// What `[plugins]` says.
+pub(super) struct Section {
+    pub(super) plugins: BTreeMap<String, Plugin>,
+    pub(super) folders: Folders,
+    pub(super) signatures: Signatures,
+}
+
 /// Reads `[plugins]`; `uses` are the names in pipelines, each with the place of its first use.
-pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> BTreeMap<String, Plugin> {
+pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> Section {
     root.section("plugins", |t| {
-        let folder = t.get("folder").and_then(|node| node.text());
-        let folder = PathBuf::from(folder.map_or("plugins".to_owned(), |text| text.value));
+        let (folder, folders) = folders::read(t);
+        let signatures = trust::signatures(t);
         let tables = t.rest();
         let mut plugins = BTreeMap::new();
         for (name, node) in &tables {
@@ -97,7 +111,7 @@ pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> BTreeMa
             let plugin = find(plugin?, node, &tables)?;
             Some((name.clone(), plugin))
         });
-        resolved.collect()
+        Section { plugins: resolved.collect(), folders, signatures }
     })
 }
 
@@ -128,7 +142,7 @@ fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
     let file = folder.join(file.map_or(format!("{name}.wasm"), |text| text.value));
     let grant = t.get("grant").and_then(|node| grant::read(&node));
     let wall = if grant.is_some() { WALL_WITH_HTTP } else { WALL };
-    let Json { real: config, shown: config_shown } =
+    let Json { real: config, shown: config_shown, secret: secrets } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let choices =
         [("fail_closed", OnError::FailClosed), ("fail_open", OnError::FailOpen), ("skip", OnError::Skip)];
@@ -138,6 +152,8 @@ fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
         file,
         config,
         config_shown,
+        secrets,
+        trust: trust::read(t),
         limits: t.section("limits", |t| limits(t, wall)),
         grant,
         on_error: on_error.unwrap_or(OnError::FailClosed),

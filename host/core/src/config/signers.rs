@@ -14,6 +14,7 @@ use super::models::Model;
 use super::plugins::{self, Limits};
 use super::problems::suggest;
 use super::reader::{Node, Table};
+use super::trust::{self, FileTrust};
 
 /// What the seeds' signer takes, in its order.
 const ARGUMENTS: [Argument; 4] =
@@ -37,6 +38,10 @@ pub struct Signer {
     pub config: Value,
     /// The same for people: secrets and the text of files left out.
     pub config_shown: Value,
+    /// Whether there are secrets in it.
+    pub secrets: bool,
+    /// Which file it may be.
+    pub trust: FileTrust,
     /// What it may use.
     pub limits: Limits,
 }
@@ -50,6 +55,7 @@ impl fmt::Debug for Signer {
             .field("arguments", &self.arguments)
             .field("results", &self.results)
             .field("config", &self.config_shown)
+            .field("trust", &self.trust)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -83,9 +89,10 @@ fn signer(name: &str, t: &mut Table<'_>) -> Option<Signer> {
     let export = t.get("export").and_then(|node| node.name());
     let arguments = t.get("arguments").map(|node| arguments(&node));
     let results = results(t);
-    let Json { real: config, shown: config_shown } =
+    let Json { real: config, shown: config_shown, secret: secrets } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let limits = t.section("limits", |t| plugins::limits(t, plugins::WALL));
+    let trust = trust::read(t);
     Some(Signer {
         name: name.to_owned(),
         file: file?,
@@ -94,6 +101,8 @@ fn signer(name: &str, t: &mut Table<'_>) -> Option<Signer> {
         results: results?,
         config,
         config_shown,
+        secrets,
+        trust,
         limits,
     })
 }

@@ -9,6 +9,7 @@ use super::*;
 
 mod dev_api;
 mod refused;
+mod trust;
 
 /// The smallest file that is right; checks add to it.
 const BASE: &str = "[models.m]
@@ -55,6 +56,10 @@ fn environment() -> BTreeMap<String, String> {
         ("SHORT_KEY", "short-secret"),
         ("SPACED_KEY", "spaced secret 0123456789"),
         ("EMPTY", ""),
+        (
+            "MINISIGN_KEY",
+            "untrusted comment: a file\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",
+        ),
         ("URL", "https://user:url-secret@example.com/"),
     ];
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()

@@ -9,10 +9,13 @@ use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::upstream::Signer;
 use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{EgressError, GuardedFetch};
-use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings};
+use rust_proxy_wasm::{
+    Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings,
+};
 
-use super::StartProblem;
+use super::{PluginInfo, SignerInfo, StartProblem};
 use crate::config::{self, Config, Granted, Notice};
+use crate::trust::{self, File, History, Rules};
 
 /// How many instances there can be at once: those of every exchange, and two generations of ready and trial
 /// ones.
@@ -38,24 +41,57 @@ pub(super) fn sandbox(config: &Config, problems: &mut Vec<StartProblem>) -> Opti
     if config.plugins.is_empty() && config.signers.is_empty() {
         return None;
     }
-    let runtime = Runtime::new(RuntimeOptions { slots: slots(config) });
+    let runtime = Runtime::new(RuntimeOptions { slots: slots(config), cache: cache(config, problems) });
     runtime.map_err(|error| problems.push(StartProblem::Runtime(error))).ok()
 }
 
+/// Where compiled code is kept. A folder that is not there is no problem; one that is not safe is.
+fn cache(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Cache> {
+    match Cache::open(config.folders.cache.as_deref()?) {
+        Ok(cache) => Some(cache),
+        Err(error @ CacheError::Unusable { .. }) => {
+            let error = error.to_string();
+            tracing::warn!(error, "there is no cache, so each start compiles; see `cache` of [plugins]");
+            None
+        }
+        Err(error) => {
+            problems.push(StartProblem::Cache(error));
+            None
+        }
+    }
+}
+
+/// The plugins that loaded.
+#[derive(Default)]
+pub(super) struct Plugins {
+    pub(super) components: BTreeMap<String, Component>,
+    pub(super) infos: Vec<PluginInfo>,
+}
+
+/// `before` is what the running gateway has loaded.
 pub(super) async fn load_plugins(
     config: &Config,
     runtime: Option<&Runtime>,
     totals: &BTreeMap<String, Arc<Total>>,
+    before: &History,
     problems: &mut Vec<StartProblem>,
-) -> BTreeMap<String, Component> {
-    let mut components = BTreeMap::new();
-    let Some(runtime) = runtime else { return components };
+) -> Plugins {
+    let mut plugins = Plugins::default();
+    let Some(runtime) = runtime else { return plugins };
     for (name, plugin) in &config.plugins {
         let (name, file) = (name.clone(), plugin.file.clone());
-        let bytes = match config::read_file(&file) {
-            Ok(bytes) => bytes,
+        let read = match File::read(&file, &config.signatures) {
+            Ok(read) => read,
             Err(error) => {
                 problems.push(StartProblem::Unreadable { name, file, error });
+                continue;
+            }
+        };
+        let rules = Rules::of_plugin(plugin, &config.signatures);
+        let standing = match trust::admit(before.of(&file), &read, rules) {
+            Ok(standing) => standing,
+            Err(refusal) => {
+                problems.push(StartProblem::Refused(refusal));
                 continue;
             }
         };
@@ -67,14 +103,17 @@ pub(super) async fn load_plugins(
                 continue;
             }
         };
-        match runtime.load(&bytes, settings).await {
+        match runtime.load(&read.bytes, settings).await {
             Ok(component) => {
-                components.insert(name, component);
+                let (description, imports) =
+                    (component.description().to_owned(), component.imports().clone());
+                plugins.infos.push(PluginInfo { name: name.clone(), file, description, imports, standing });
+                plugins.components.insert(name, component);
             }
             Err(error) => problems.push(StartProblem::Plugin { name, file, error }),
         }
     }
-    components
+    plugins
 }
 
 fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, EgressError> {
@@ -139,34 +178,47 @@ pub(super) fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, 
 }
 
 /// The signers that loaded, each with what it gets and gives.
-pub(super) type Signers = BTreeMap<String, Signing>;
+#[derive(Default)]
+pub(super) struct Signers {
+    pub(super) signers: BTreeMap<String, Signing>,
+    pub(super) infos: Vec<SignerInfo>,
+}
 
+/// As [`load_plugins`].
 pub(super) async fn load_signers(
     config: &Config,
     runtime: Option<&Runtime>,
+    before: &History,
     problems: &mut Vec<StartProblem>,
 ) -> Signers {
-    let mut signers = BTreeMap::new();
+    let mut signers = Signers::default();
     let Some(runtime) = runtime else { return signers };
     for (name, signer) in &config.signers {
-        match load_signer(runtime, signer).await {
-            Ok(loaded) => {
+        match load_signer(config, runtime, signer, before).await {
+            Ok((loaded, info)) => {
                 let (arguments, results) = (signer.arguments.clone(), signer.results.clone());
                 let signing = Signing { name: name.clone(), signer: loaded, arguments, results };
-                signers.insert(name.clone(), signing);
+                signers.signers.insert(name.clone(), signing);
+                signers.infos.push(info);
             }
-            Err(reason) => {
-                let (name, file) = (name.clone(), signer.file.clone());
-                problems.push(StartProblem::Signer { name, file, reason });
-            }
+            Err(problem) => problems.push(problem),
         }
     }
     signers
 }
 
 /// Makes a signer of its file.
-async fn load_signer(runtime: &Runtime, signer: &config::Signer) -> Result<Arc<dyn Signer>, String> {
-    let bytes = config::read_file(&signer.file).map_err(|error| error.to_string())?;
+async fn load_signer(
+    config: &Config,
+    runtime: &Runtime,
+    signer: &config::Signer,
+    before: &History,
+) -> Result<(Arc<dyn Signer>, SignerInfo), StartProblem> {
+    let (name, file) = (signer.name.clone(), signer.file.clone());
+    let unusable = |reason: String| StartProblem::Signer { name: name.clone(), file: file.clone(), reason };
+    let read = File::read(&file, &config.signatures).map_err(|error| unusable(error.to_string()))?;
+    let rules = Rules::of_signer(signer, &config.signatures);
+    let standing = trust::admit(before.of(&file), &read, rules).map_err(StartProblem::Refused)?;
     let settings = SignerSettings {
         name: signer.name.clone(),
         limits: signer.limits,
@@ -174,6 +226,8 @@ async fn load_signer(runtime: &Runtime, signer: &config::Signer) -> Result<Arc<d
         export: signer.export.clone(),
         arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
     };
-    let loaded = runtime.load_signer(&bytes, settings).await.map_err(|error| error.to_string())?;
-    Ok(Arc::new(loaded))
+    let loaded = runtime.load_signer(&read.bytes, settings).await;
+    let loaded = loaded.map_err(|error| unusable(error.to_string()))?;
+    let description = loaded.description().to_owned();
+    Ok((Arc::new(loaded), SignerInfo { name, file, description, standing }))
 }

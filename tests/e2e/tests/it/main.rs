@@ -13,6 +13,7 @@ mod splits;
 mod stops;
 mod streams;
 mod transcripts;
+mod trust;
 mod upstream_failures;
 mod wire_faults;
 
