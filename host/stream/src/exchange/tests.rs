@@ -4,6 +4,7 @@ mod accounts;
 mod calls;
 mod client;
 mod contract;
+mod delay;
 mod endings;
 mod hidden;
 #[path = "../../../../tests/testkit/src/lanes.rs"]

@@ -144,7 +144,7 @@ impl Response {
         let finishes: Vec<_> = chunk.choices.iter().map(|choice| (choice.index, choice.finish)).collect();
         for choice in chunk.choices {
             let calls = choice.texts.iter().any(|text| text.call.is_some());
-            frame.urgent |= calls || (several && choice.texts.is_empty());
+            frame.urgent |= calls || (several && (choice.texts.is_empty() || choice.finish.is_some()));
             let head = |call: &Call| call.id.is_some() || call.name.is_some();
             frame.heads |= choice.texts.iter().filter_map(|text| text.call.as_ref()).any(head);
             if let Err(error) = self.read_choice(choice, &mut frame, flow) {
