@@ -105,6 +105,11 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     let choices = request.choices();
     let route =
         routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    if request.spoken() && !route.pipeline.modify.is_empty() {
+        let fix =
+            "no plugin can look at sound: ask for text only, or for a model whose pipeline has no `modify`";
+        return Err(ExchangeError::invalid("modalities", format!("`modalities`: {fix}")));
+    }
     let mut links = route.pipeline.start().await?;
     // ③ process
     let reply = match chain::process(&mut links, &context, &mut request).await? {

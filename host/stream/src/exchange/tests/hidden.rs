@@ -209,6 +209,23 @@ fn what_audio_says_is_text() {
 }
 
 #[test]
+fn what_speaks_cannot_be_looked_at() {
+    let message = json!({"role": "user", "content": "hi"});
+    let ask = json!({"model": "m", "stream": true, "modalities": ["text", "audio"], "messages": [message]});
+    let scene = Scene::new(&[looking()], answer(&["a"]));
+    let Err(ExchangeError::InvalidRequest { param, .. }) = scene.run(&ask) else { panic!("a sound is text") };
+    assert_eq!(param.as_deref(), Some("modalities"));
+    assert!(scene.upstream.asked.lock().unwrap().is_empty());
+    assert!(Scene::new(&[], answer(&["a"])).run(&ask).is_ok());
+
+    // Whoever asked for it.
+    let spoken = [frame(0, &json!({"audio": {"data": "c2VjcmV0"}}), None), finish()];
+    assert_eq!(read_body(&[], &spoken.concat()).body(), spoken.concat());
+    let client = read_body(&[looking()], &spoken.concat());
+    assert!(matches!(client.end, Some(End::Failed(_))) && client.frames.is_empty(), "{client:?}");
+}
+
+#[test]
 fn without_links_nothing_has_to_be_text() {
     let odd = [
         frame(

@@ -53,6 +53,8 @@ struct RawDetail<'a> {
 struct RawAudio<'a> {
     #[serde(borrow)]
     transcript: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +100,7 @@ impl RawDelta<'_> {
     /// Adds its places to `choice`.
     ///
     /// # Errors
-    /// [`UpstreamError::Protocol`] where something else than a string stands in the place of a text.
+    /// [`UpstreamError::Protocol`] where something else than a string stands in the place of a text, and for sound.
     pub(super) fn places(self, data: &str, choice: &mut Choice) -> Result<(), UpstreamError> {
         let fields = [self.reasoning_content, self.reasoning, self.content, self.refusal];
         for (field, value) in fields.into_iter().enumerate() {
@@ -115,7 +117,12 @@ impl RawDelta<'_> {
                 choice.notes.push(Note { field, place, instead: "null" });
             }
         }
-        choice.text(data, Field::Transcript, self.audio.and_then(|audio| audio.transcript), "transcript")?;
+        if let Some(RawAudio { transcript, data: sound }) = self.audio {
+            if sound.is_some_and(|sound| sound.get() != "\"\"") {
+                return Err(protocol("it speaks (`audio.data`), which no link can look at"));
+            }
+            choice.text(data, Field::Transcript, transcript, "transcript")?;
+        }
         if let Some(list) = self.annotations {
             choice.annotations(data, list)?;
         }
