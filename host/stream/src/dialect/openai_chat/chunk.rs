@@ -41,8 +41,11 @@ pub(super) enum Field {
     },
     /// `audio.transcript`.
     Transcript,
-    /// `annotations[].url_citation.title`, a lane for each.
-    Title,
+    /// `annotations[].url_citation.title`, or its `content`, a lane for each.
+    Citation {
+        /// Whether it is the content.
+        content: bool,
+    },
     /// `tool_calls[].function.arguments` of a call: JSON.
     Arguments(u32),
     /// `tool_calls[].custom.input` of a call.

@@ -171,10 +171,10 @@ impl Response {
         let mut own: Vec<(Field, String, Range<usize>)> = Vec::new();
         for text in choice.texts {
             let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame };
-            if let (Field::Title, Some(literal)) = (text.field, text.literal.clone()) {
-                let mut title = Source::new(index, text.field);
-                title.read(usize::MAX, literal, &mut to)?;
-                title.end(CloseReason::Next, &mut to)?;
+            if let (Field::Citation { .. }, Some(literal)) = (text.field, text.literal.clone()) {
+                let mut cited = Source::new(index, text.field);
+                cited.read(usize::MAX, literal, &mut to)?;
+                cited.end(CloseReason::Next, &mut to)?;
                 continue;
             }
             let field = text.field;
@@ -327,7 +327,7 @@ impl Response {
                         let texts = frame.texts(&literal).filter(|text| !text.is_empty());
                         deltas.extend(texts.map(|text| (source.choice, source.field.delta(&text))));
                     }
-                    // A title goes with its frame.
+                    // A citation goes with its frame.
                     None => {}
                 }
             }

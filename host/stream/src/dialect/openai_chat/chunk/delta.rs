@@ -67,6 +67,8 @@ struct RawAnnotation<'a> {
 struct RawCitation<'a> {
     #[serde(borrow)]
     title: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -150,11 +152,12 @@ impl Choice {
         Ok(())
     }
 
-    /// Citations point into the text by offsets; a title is a text of its own.
+    /// Citations point into the text by offsets; a title is a text of its own, and so is what is quoted.
     fn annotations(&mut self, data: &str, list: &RawValue) -> Result<(), UpstreamError> {
         let AtMost::<RawAnnotation<'_>, PARTS_MAX>(all) = super::read(list.get())?;
         for citation in all.into_iter().filter_map(|annotation| annotation.url_citation) {
-            self.text(data, Field::Title, citation.title, "title")?;
+            self.text(data, Field::Citation { content: false }, citation.title, "title")?;
+            self.text(data, Field::Citation { content: true }, citation.content, "content")?;
         }
         self.notes.push(Note { field: Field::CONTENT, place: json::place(data, list.get()), instead: "[]" });
         Ok(())

@@ -199,7 +199,11 @@ impl Frame {
 
     /// Sends what can be sent now.
     pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, lanes: &Lanes, template: &Template) -> Sent {
-        let has_text = self.parts.iter().any(Part::has_text);
+        // What stands in a note goes with it, and while that waits it is nothing to be sent.
+        let waits = |part: &Part| {
+            self.watching > 0 && self.notes.iter().any(|note| note.place.contains(&part.place.start))
+        };
+        let has_text = self.parts.iter().any(|part| part.has_text() && !waits(part));
         let sent = if self.sent {
             let texts = self.parts.iter().map(|part| (part, part.rest(&self.data)));
             let texts = texts.filter(|(part, rest)| !part.out.is_empty() || !rest.is_empty());
