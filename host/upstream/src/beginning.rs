@@ -55,7 +55,8 @@ async fn read_ahead(mut body: BodyStream) -> Result<BodyStream, UpstreamError> {
 /// Whether a block is the first that says something of an answer; comments, pings and empty frames are not.
 fn is_first(block: &Block) -> Result<bool, UpstreamError> {
     match (block.data.as_deref().map(str::trim), block.name.as_deref()) {
-        (None | Some(""), _) | (_, Some("ping")) => Ok(false),
+        (None, _) => block.error().map_or(Ok(false), |error| Err(reported(error))),
+        (Some(""), _) | (_, Some("ping")) => Ok(false),
         (Some("[DONE]"), _) => Err(incomplete()),
         (Some(data), name) => match begins(data.as_bytes()) {
             Err(UpstreamError::Protocol(_)) if name == Some("error") => Err(reported(data)),

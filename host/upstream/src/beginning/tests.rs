@@ -79,6 +79,10 @@ fn what_fails_before_its_first_event_has_not_begun() {
         (error.to_owned(), "failed: no memory"),
         (format!("event: error\n{error}"), "failed: no memory"),
         ("event: error\ndata: no memory\n\n".to_owned(), "failed: no memory"),
+        (
+            "error: {\"code\":500,\"message\":\"no memory\"}\n\ndata: [DONE]\n\n".to_owned(),
+            "failed: no memory",
+        ),
         ("data: {\"error\":\"no memory\",\"choices\":[{}]}\n\n".to_owned(), "failed: no memory"),
         ("data: nonsense\n\n".to_owned(), "cannot be read: it is no JSON"),
         ("data: {\"object\":\"list\"}\n\n".to_owned(), "cannot be read: it is no JSON, or has no `choices`"),

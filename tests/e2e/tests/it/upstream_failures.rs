@@ -124,6 +124,7 @@ async fn the_second_provider_is_asked_where_the_first_never_begins() {
         Script::new(200, "text/html").bytes("<html>"),
         Script::stream().event("nonsense"),
         Script::stream().header("content-encoding", "gzip"),
+        Script::stream().bytes("error: {\"code\":500,\"message\":\"overloaded model\"}\n\n").done(),
     ];
     let number = failures.len();
     let first = ScriptedUpstream::start(failures).await;

@@ -120,6 +120,11 @@ async fn a_failure_before_the_first_event_is_a_status() {
             Script::stream().bytes(": a\n\nevent: error\ndata: out of memory\n\n").done(),
             failed("out of memory"),
         ),
+        (
+            "an error by field",
+            Script::stream().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").done(),
+            failed("out of memory"),
+        ),
         ("an error in place of a stream", Script::json(200, &reported()), failed("out of memory")),
         ("the same and no end", Script::json(200, &reported()).length(9999), protocol("application/json")),
         ("no JSON", Script::stream().event("nonsense").done(), protocol("cannot be read")),
@@ -211,6 +216,11 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
         ("no JSON", begun().event("nonsense").finish("stop").done(), protocol("cannot be read")),
         ("no UTF-8", begun().bytes(b"data: \xff\n\n").finish("stop").done(), protocol("not UTF-8")),
         ("an event without end", begun().bytes(long).stall(), protocol("longer than")),
+        (
+            "an error by field",
+            begun().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").finish("stop").done(),
+            failed("out of memory"),
+        ),
     ];
     check(cases, &gate, "").await;
 }

@@ -91,6 +91,9 @@ impl Response {
             return Ok(false);
         }
         let chunk = match (Chunk::parse(&data, self.scanned), block.name.as_deref()) {
+        if let (None, Some(error)) = (&block.data, block.error()) {
+            return Err(UpstreamError::Reported(super::error_message(error)));
+        }
             (Err(UpstreamError::Protocol(_)), Some("error")) => {
                 return Err(UpstreamError::Reported(super::error_message(&data)));
             }

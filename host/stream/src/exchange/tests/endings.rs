@@ -94,6 +94,10 @@ fn errors_of_the_upstream_are_told() {
     check("event: error\ndata: {\"message\":\"overloaded\"}\n\n", |error| *error == reported("overloaded"));
     check("event: error\ndata: overloaded\n\n", |error| *error == reported("overloaded"));
     check(&frame(0, &serde_json::json!({"content": ""}), Some("error")), |error| {
+    // llama.cpp.
+    let field = "error: {\"code\":400,\"message\":\"overloaded\",\"type\":\"x\"}\n\ndata: [DONE]\n\n";
+    check(field, |error| *error == reported("overloaded"));
+    check(&field.replace('\n', "\r"), |error| *error == reported("overloaded"));
         matches!(error, UpstreamError::Reported(_))
     });
     let client = read_body(&[], error);
