@@ -125,6 +125,7 @@ fn a_whole_answer_that_is_an_error_or_none_at_all_has_not_begun() {
         (r#"{"error":{"message":"no memory"}}"#, "failed: no memory"),
         ("<html>", "cannot be read: it is no JSON"),
         ("", "cannot be read: it is no JSON"),
+        (r#"{"choices":[],"usage":{}}"#, "broke off: it has no choices"),
     ] {
         assert!(whole(body).expect_err(body).to_string().contains(says), "{body}");
     }

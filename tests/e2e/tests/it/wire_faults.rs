@@ -324,6 +324,7 @@ async fn a_whole_answer_that_fails_is_a_status() {
 #[tokio::test]
 async fn bodies_are_asked_for_as_they_are() {
     let upstream = ScriptedUpstream::start([Script::says(["hi"])]).await;
+        ("no choices", Script::json(200, &json!({ "choices": [] })), 502, "upstream_incomplete"),
     masking(&upstream).start().await.ask("hello").await.body().await;
     assert_eq!(upstream.only_request().head.header("accept-encoding"), Some("identity"));
 }

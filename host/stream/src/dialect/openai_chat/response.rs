@@ -114,7 +114,7 @@ impl Response {
     /// Reads a whole answer, adding its text to `flow`.
     ///
     /// # Errors
-    /// As [`Chunk::parse`].
+    /// As [`Chunk::parse`], and [`UpstreamError::Incomplete`] where it has no choice.
     pub(crate) fn read_whole(&mut self, body: &Bytes, flow: &mut Flow) -> Result<(), UpstreamError> {
         let data =
             std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
@@ -133,6 +133,9 @@ impl Response {
             match self.choices.iter().find(|state| state.index == choice.index) {
                 Some(state) if state.finished && choice.texts.iter().any(|text| text.literal.is_some()) => {
                     return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
+        if chunk.choices.is_empty() {
+            return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
+        }
                 }
                 Some(_) => {}
                 None if self.choices.len() == CHOICES_MAX => {
