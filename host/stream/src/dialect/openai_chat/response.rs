@@ -65,6 +65,16 @@ struct ChoiceState {
     finish_sent: bool,
 }
 
+/// What is left of an answer that is stopped.
+struct Drained {
+    /// Text that was released and not sent, as deltas of choices.
+    deltas: Vec<(u32, String)>,
+    /// The last `usage` that stands beside choices.
+    usage: Option<String>,
+    /// The frames that have nothing else.
+    usage_frames: Vec<Bytes>,
+}
+
 impl Response {
     /// An answer to a request for `choices` of them, which links look at if it is `scanned`.
     pub(crate) fn new(choices: u32, scanned: bool) -> Self {
@@ -77,6 +87,9 @@ impl Response {
     /// # Errors
     /// As [`Chunk::parse`]; what was added to `flow` before is still good.
     pub(crate) fn read(&mut self, block: sse::Block, flow: &mut Flow) -> Result<bool, UpstreamError> {
+        if let (None, Some(error)) = (&block.data, block.error()) {
+            return Err(UpstreamError::Reported(super::error_message(error)));
+        }
         let Some(data) = block.data else {
             // Comments are kept, but none is a reason to begin an answer.
             if !self.template.first.is_empty() {
@@ -91,15 +104,12 @@ impl Response {
             return Ok(false);
         }
         let chunk = match (Chunk::parse(&data, self.scanned), block.name.as_deref()) {
-        if let (None, Some(error)) = (&block.data, block.error()) {
-            return Err(UpstreamError::Reported(super::error_message(error)));
-        }
             (Err(UpstreamError::Protocol(_)), Some("error")) => {
                 return Err(UpstreamError::Reported(super::error_message(&data)));
             }
             (chunk, _) => chunk?,
         };
-        if chunk.choices.is_empty() && !chunk.usage {
+        if chunk.choices.is_empty() && chunk.usage.is_none() {
             return Ok(false);
         }
         self.read_chunk(Frame::new(block.raw, block.name, data), chunk, flow)?;
@@ -119,6 +129,9 @@ impl Response {
         let data =
             std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
         let chunk = Chunk::parse(data, self.scanned)?;
+        if chunk.choices.is_empty() {
+            return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
+        }
         let choices: Vec<u32> = chunk.choices.iter().map(|choice| choice.index).collect();
         self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), chunk, flow)?;
         choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
@@ -133,9 +146,6 @@ impl Response {
             match self.choices.iter().find(|state| state.index == choice.index) {
                 Some(state) if state.finished && choice.texts.iter().any(|text| text.literal.is_some()) => {
                     return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
-        if chunk.choices.is_empty() {
-            return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
-        }
                 }
                 Some(_) => {}
                 None if self.choices.len() == CHOICES_MAX => {
@@ -145,6 +155,7 @@ impl Response {
             }
         }
         frame.usage_only = chunk.choices.is_empty();
+        frame.usage = chunk.usage;
         frame.choices = chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())).collect();
         let several = chunk.choices.len() > 1;
         let finishes: Vec<_> = chunk.choices.iter().map(|choice| (choice.index, choice.finish)).collect();
@@ -299,31 +310,37 @@ impl Response {
     /// there is kept.
     pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
         let unfinished = self.unfinished();
-        let (deltas, usage) = self.drain(flow);
+        let Drained { deltas, usage, usage_frames } = self.drain(flow);
         let role = json!({ "role": "assistant", "content": "" }).to_string();
         for choice in &unfinished {
             if !self.choices.iter().any(|known| known.index == *choice && known.begun) {
-                out.push_back(self.template.frame(*choice, &role, None));
+                out.push_back(self.template.frame(*choice, &role, None, None));
             }
         }
-        out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None)));
+        out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None, None)));
+        let last = unfinished.last().copied();
         for choice in unfinished {
-            out.push_back(self.template.frame(choice, "{}", Some(finish_reason(stopped))));
+            let usage = usage.as_deref().filter(|_| usage_frames.is_empty() && Some(choice) == last);
+            out.push_back(self.template.frame(choice, "{}", Some(finish_reason(stopped)), usage));
         }
-        out.extend(usage);
+        out.extend(usage_frames);
     }
 
-    /// What was released and not sent, as deltas of choices, and the usage frames. Nothing is queued afterwards.
+    /// What was released and not sent, and the usage. Nothing is queued afterwards.
     ///
     /// A tool call that the client has no part of is left out, and one that it has ends with the first text that
     /// was not released: nothing of the answer's JSON behind it leaves.
-    fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
+    fn drain(&mut self, flow: Flow) -> Drained {
         let orphans = self.assign(flow);
-        let (mut deltas, mut usage) = (Vec::new(), Vec::new());
+        let mut deltas = Vec::new();
+        let (mut usage, mut usage_frames) = (None, Vec::new());
         for mut frame in self.queue.drain() {
             if frame.usage_only {
-                usage.push(frame.raw);
+                usage_frames.push(frame.raw);
                 continue;
+            }
+            if let Some(place) = frame.usage.take().filter(|_| !frame.is_sent()) {
+                usage = frame.data.get(place).map(str::to_owned);
             }
             for literal in std::mem::take(&mut frame.literals) {
                 match self.sources.get_mut(literal.source) {
@@ -339,7 +356,7 @@ impl Response {
             }
         }
         deltas.extend(orphans.iter().map(|(lane, text)| self.lanes.delta(*lane, text, "")));
-        (deltas, usage)
+        Drained { deltas, usage, usage_frames }
     }
 
     /// The whole answer, as the links left it.
@@ -349,7 +366,7 @@ impl Response {
             return self.queue.drain().next().map(|frame| frame.into_whole(&self.lanes)).unwrap_or_default();
         };
         let unfinished = self.unfinished();
-        let (deltas, _) = self.drain(flow);
+        let Drained { deltas, .. } = self.drain(flow);
         let choices = unfinished.into_iter().map(|index| {
             let mut message =
                 Map::from_iter([("role".to_owned(), "assistant".into()), ("content".to_owned(), "".into())]);
