@@ -228,16 +228,22 @@ impl Modifying {
         let (flow, stopped) = self.chain.push(flow, || self.response.unfinished()).await?;
         if let Some(stopped) = stopped {
             self.response.write_stopped(flow, stopped, &mut self.out);
-            self.chain.finish().await?;
+            finished?;
             return Ok(Some(End::Stopped));
         }
         self.response.write(flow, &mut self.out);
+        let last = stopped.is_some() || self.response.has_ended();
+        let finished = if last { self.chain.finish().await } else { Ok(()) };
+        if finished.is_err() {
+            self.response.withhold_end();
+        }
         if !read? {
             return Ok(None);
         }
         self.response.check_complete()?;
         self.chain.finish().await?;
         // The end of the body is mostly there already; taking it lets the connection be used again.
+        finished?;
         self.body.next().now_or_never();
         Ok(Some(End::Complete))
     }

@@ -53,6 +53,10 @@ pub(crate) struct Response {
     template: Template,
     /// Whether the last chunk could not be read; what was read of it has no place.
     broken: bool,
+    /// The choice that was finished last.
+    last: Option<u32>,
+    /// Whether the end is withheld.
+    withheld: bool,
 }
 
 #[derive(Debug)]
@@ -148,6 +152,11 @@ impl Response {
                     return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
                 }
                 Some(_) => {}
+                None if self.scanned && self.has_ended() => {
+                    return Err(UpstreamError::Protocol(
+                        "a choice begins behind the end of all that were asked for".to_owned(),
+                    ));
+                }
                 None if self.choices.len() == CHOICES_MAX => {
                     return Err(UpstreamError::Protocol(format!("it has more than {CHOICES_MAX} choices")));
                 }
@@ -236,12 +245,25 @@ impl Response {
             return Ok(());
         };
         state.finished = true;
+        self.last = Some(choice);
         let (lanes, queue, mut none) = (&mut self.lanes, &mut self.queue, Frame::default());
         let mut to = Reading { lanes, queue, flow, frame: &mut none };
         self.sources
             .iter_mut()
             .filter(|source| source.choice == choice)
             .try_for_each(|source| source.end(reason, &mut to))
+    }
+
+    /// Whether every choice that was asked for has its finish reason, and every other that there is: nothing of the
+    /// links' concern follows.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.choices.len() >= self.expected as usize && self.choices.iter().all(|choice| choice.finished)
+    }
+
+    /// Keeps back what makes the answer look whole, for a failure is all that follows: the frame that ends its last
+    /// choice, and usage.
+    pub(crate) fn withhold_end(&mut self) {
+        self.withheld = true;
     }
 
     /// Whether every choice has its finish reason.
@@ -275,7 +297,11 @@ impl Response {
         if !self.broken {
             out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text, "")));
         }
+        let withheld = self.last.filter(|_| self.withheld);
         self.queue.send(|frame| {
+            if withheld.is_some_and(|last| frame.usage_only || frame.choices.contains(&(last, true))) {
+                return Sent::Nothing;
+            }
             let sent = frame.send(out, &self.lanes, &self.template);
             if sent != Sent::Nothing {
                 for (index, finishes) in &frame.choices {
@@ -318,6 +344,9 @@ impl Response {
             }
         }
         out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None, None)));
+        if self.withheld {
+            return;
+        }
         let last = unfinished.last().copied();
         for choice in unfinished {
             let usage = usage.as_deref().filter(|_| usage_frames.is_empty() && Some(choice) == last);
