@@ -69,7 +69,7 @@ fn a_processor_stops_before_the_model_is_asked() {
     for (plugin, text, reason) in [(stop(respond()), "no.", "stop"), (stop(block()), "", "content_filter")] {
         let scene = Scene::new(std::slice::from_ref(&plugin), answer(&["a"]));
         let client = Client::of(scene.stream().unwrap());
-        assert_eq!((client.text().as_str(), client.end.clone()), (text, Some(End::Complete)));
+        assert_eq!((client.text().as_str(), client.end.clone()), (text, Some(End::Stopped)));
         assert_eq!(client.finishes(), [(0, reason.to_owned())]);
         assert!(scene.upstream.asked.lock().unwrap().is_empty());
         let body: Value = serde_json::from_str(&Scene::new(&[plugin], answer(&[])).whole().unwrap()).unwrap();
@@ -95,7 +95,7 @@ fn a_stop_answers_every_choice_that_was_asked_for() {
     // The upstream has begun one of them.
     let begun = || Script::parts([role(), delta("a"), delta("b")]);
     for (plugin, script, first, end) in [
-        (before(), answer(&[]), "no.", End::Complete),
+        (before(), answer(&[]), "no.", End::Stopped),
         (stopping(1, respond()), begun(), "ano.", End::Stopped),
     ] {
         let Reply::Stream(stream) = ask(plugin, script, true) else { panic!("a stream was asked for") };
