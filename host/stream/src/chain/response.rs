@@ -160,12 +160,13 @@ impl ModifierLink {
         let pushed = self.step(flow).await;
         let (released, held) = (bytes(&flow.texts), self.held());
         let account = &mut self.active.account;
+        // A rejection is all that follows, as a failure is.
         match &pushed {
-            Ok(_) => {
-                account.answer.bytes_out += released;
-                account.held = account.held.max(held);
-            }
-            Err(_) => account.dropped += released,
+            Ok(Some(Stop::Reject(_))) | Err(_) => account.dropped += released,
+            Ok(_) => account.answer.bytes_out += released,
+        }
+        if pushed.is_ok() {
+            account.held = account.held.max(held);
         }
         pushed
     }

@@ -11,6 +11,7 @@ mod hidden;
 mod lanes;
 mod links;
 mod masking;
+mod matrix;
 mod splits;
 mod stops;
 mod support;
