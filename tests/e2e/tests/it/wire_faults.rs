@@ -192,6 +192,15 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
             incomplete("broke off"),
         ),
         (
+            "longer than its length",
+            Script::stream()
+                .length(sent.len() + 9)
+                .bytes(&sent)
+                .wait_for(&gate)
+                .bytes(piece("ret") + &finish()),
+            incomplete("within an event"),
+        ),
+        (
             "HTTP/1.0, closed",
             Script::http10().bytes(&sent).wait_for(&gate),
             incomplete("choice 0 has no finish reason"),
@@ -207,6 +216,11 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
             begun().bytes("event: error\ndata: out of memory\n\n").done(),
             failed("out of memory"),
         ),
+        (
+            "an error by field",
+            begun().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").finish("stop").done(),
+            failed("out of memory"),
+        ),
         ("an error as its reason", begun().finish("error").done(), failed("ended with an error")),
         (
             "an error beside choices",
@@ -216,11 +230,6 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
         ("no JSON", begun().event("nonsense").finish("stop").done(), protocol("cannot be read")),
         ("no UTF-8", begun().bytes(b"data: \xff\n\n").finish("stop").done(), protocol("not UTF-8")),
         ("an event without end", begun().bytes(long).stall(), protocol("longer than")),
-        (
-            "an error by field",
-            begun().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").finish("stop").done(),
-            failed("out of memory"),
-        ),
     ];
     check(cases, &gate, "").await;
 }
@@ -269,6 +278,12 @@ async fn what_is_odd_and_whole_is_an_answer() {
         ("a marker without its blank line", Script::stream().bytes(whole().trim_end()), masked()),
         ("cut behind the marker", Script::stream().bytes(whole()).cut(), masked()),
         ("more behind the marker", Script::stream().bytes(whole()).event("nonsense"), masked()),
+        ("two markers and more", Script::stream().bytes(whole()).done().delta("more").done(), masked()),
+        (
+            "the same byte by byte",
+            Script::stream().drip(whole() + "data: [DONE]\n\n" + &piece("more")),
+            masked(),
+        ),
         ("of a length", Script::stream().length(whole().len()).bytes(whole()), masked()),
         ("HTTP/1.0", Script::http10().bytes(whole()), masked()),
         ("HTTP/1.0 without marker", Script::http10().bytes(&without_marker), masked()),
@@ -309,6 +324,7 @@ async fn a_whole_answer_that_fails_is_a_status() {
         ),
         ("a page", Script::new(200, "text/html").bytes("<html>"), 502, "upstream_protocol"),
         ("an error object", Script::json(200, &reported()), 502, "upstream_failed"),
+        ("no choices", Script::json(200, &json!({ "choices": [] })), 502, "upstream_incomplete"),
         ("compressed", gzipped(200, "application/json"), 502, "upstream_protocol"),
         ("429", Script::json(429, &reported()), 429, "upstream_refused"),
     ];
@@ -324,7 +340,6 @@ async fn a_whole_answer_that_fails_is_a_status() {
 #[tokio::test]
 async fn bodies_are_asked_for_as_they_are() {
     let upstream = ScriptedUpstream::start([Script::says(["hi"])]).await;
-        ("no choices", Script::json(200, &json!({ "choices": [] })), 502, "upstream_incomplete"),
     masking(&upstream).start().await.ask("hello").await.body().await;
     assert_eq!(upstream.only_request().head.header("accept-encoding"), Some("identity"));
 }
