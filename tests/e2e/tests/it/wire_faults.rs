@@ -154,6 +154,21 @@ async fn a_failure_before_the_first_event_is_a_status() {
             failed("the upstream answered 307, and redirects are not followed"),
         ),
         ("429", Script::json(429, &reported()), Status(429, "upstream_refused", "out of memory")),
+        (
+            "429 in plain words",
+            Script::new(429, "text/plain").bytes("slow down,\r\nplease"),
+            Status(429, "upstream_refused", "slow down,\r\nplease"),
+        ),
+        (
+            "half of an error",
+            Script::new(500, "application/json").bytes("{\"error\":{\"mess").cut(),
+            failed("the upstream answered 500 (HTTP 502)"),
+        ),
+        (
+            "an error that is too long",
+            Script::json(400, &json!({ "error": { "message": "a".repeat(100_000) } })),
+            Status(400, "upstream_refused", "the upstream answered 400"),
+        ),
         // Its words are not worth more than two seconds.
         (
             "429 without end",
