@@ -173,6 +173,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
+    // `half_close` stays off: whoever closes one half has left, which is how most clients leave.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(BUFFER_MAX);
     let connection =
         builder.serve_connection(TokioIo::new(Patience::new(stream)), TowerToHyperService::new(app));

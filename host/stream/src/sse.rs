@@ -28,6 +28,14 @@ pub struct Block {
     pub data: Option<String>,
 }
 
+impl Block {
+    /// The value of a field named `error`, which llama.cpp's server sent in the place of data until September 2025.
+    pub fn error(&self) -> Option<&str> {
+        let mut lines = std::str::from_utf8(&self.raw).ok()?.split(['\n', '\r']);
+        lines.find_map(|line| line.strip_prefix("error:")).map(str::trim)
+    }
+}
+
 /// Why an input is not an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {

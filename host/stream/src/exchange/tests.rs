@@ -12,6 +12,7 @@ mod hidden;
 mod lanes;
 mod links;
 mod masking;
+mod matrix;
 mod splits;
 mod stops;
 mod support;

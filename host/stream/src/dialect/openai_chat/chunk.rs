@@ -63,8 +63,8 @@ impl Field {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) choices: Vec<Choice>,
-    /// Whether it has a `usage` that is not null.
-    pub(super) usage: bool,
+    /// The place of its `usage`, if that is not null.
+    pub(super) usage: Option<Range<usize>>,
 }
 
 /// One choice of a chunk.
@@ -155,7 +155,7 @@ impl Chunk {
             }
             choices.push(choice.places(data, scanned)?);
         }
-        Ok(Self { choices, usage: raw.usage.is_some() })
+        Ok(Self { choices, usage: raw.usage.map(|usage| json::place(data, usage.get())) })
     }
 }
 
