@@ -18,5 +18,5 @@ mod deadline;
 mod engine;
 mod slots;
 
-pub use engine::{Engine, PluginInfo, StartError};
-pub use rust_proxy_wasm::Imports;
+pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, StartError, needs_restart};
+pub use rust_proxy_wasm::{Imports, Instances};
