@@ -19,6 +19,6 @@ mod engine;
 mod slots;
 mod trust;
 
-pub use engine::{Engine, PluginInfo, SignerInfo, StartError};
-pub use rust_proxy_wasm::{CacheCounts, Imports};
+pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, SignerInfo, StartError, needs_restart};
+pub use rust_proxy_wasm::{CacheCounts, Imports, Instances};
 pub use trust::Standing;

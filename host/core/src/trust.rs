@@ -18,7 +18,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{Error as MinisignError, Signature};
-use sha2::{Digest, Sha256};
 
 use crate::config::{self, FileHash, FileTrust, KEY_NAME, Place, Plugin, Signatures, Signer, SigningKey};
 
@@ -185,7 +184,7 @@ impl File {
 pub(crate) fn admit(before: Option<FileHash>, file: &File, rules: Rules<'_>) -> Result<Standing, Refusal> {
     let refuse =
         |place: &Place, reason| Refusal { place: Box::new(place.clone()), path: file.path.clone(), reason };
-    let sha256 = FileHash::new(Sha256::digest(&file.bytes).into());
+    let sha256 = FileHash::new(config::digest(&file.bytes));
     let pin = rules.file.pin.as_ref();
     if let Some(pin) = pin.filter(|pin| pin.hash != sha256) {
         return Err(refuse(&pin.place, Reason::Pin { expected: pin.hash, found: sha256 }));

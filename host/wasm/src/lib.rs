@@ -21,6 +21,7 @@ mod instance;
 mod limits;
 mod log;
 mod module;
+mod ready;
 mod runtime;
 mod signer;
 
@@ -28,5 +29,6 @@ pub use cache::{Cache, CacheCounts, CacheError};
 pub use component::{Component, LoadError, Roles, Settings};
 pub use imports::Imports;
 pub use limits::Limits;
+pub use ready::{Instances, Population};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use signer::{Signer, SignerSettings};

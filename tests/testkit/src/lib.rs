@@ -25,7 +25,7 @@ mod script;
 mod upstream;
 mod wire;
 
-pub use gateway::{CACHES, Setup, TestGateway};
+pub use gateway::{CACHES, Connection, Setup, TestGateway};
 pub use lanes::{Place, lanes};
 pub use minisign::Minisign;
 pub use response::{Response, deltas};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::environment::Environment;
 use super::reader::Table;
 
 /// Where the gateway finds what it runs, as it can be opened from the working directory.
@@ -17,6 +18,8 @@ pub struct Folders {
     pub plugins: PathBuf,
     /// Where compiled code is kept; `None` compiles at each start.
     pub cache: Option<PathBuf>,
+    /// Whether that is to be settled.
+    pub(super) default_cache: bool,
 }
 
 /// Why a folder cannot be granted to a plugin.
@@ -42,6 +45,19 @@ pub enum GrantError {
 }
 
 impl Folders {
+    /// Puts compiled code where the system wants it, unless a setting says otherwise: as the XDG Base Directory
+    /// Specification says, by which variables that are not absolute do not count.
+    ///
+    /// Apart from reading, because what was read counts as part of the configuration, which these variables are not:
+    /// two processes that differ in them have the same.
+    pub(super) fn settle(&mut self, env: &dyn Environment) {
+        if std::mem::take(&mut self.default_cache) {
+            let var = |name| env.var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let caches = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
+            self.cache = caches.map(|caches| caches.join("rust-proxy"));
+        }
+    }
+
     /// Whether a plugin may be given `path`: neither one of these folders, nor one in it, nor one around it.
     ///
     /// Folders are told apart by what they are, not by name, so that links, `..` and bind mounts hide nothing.
@@ -92,25 +108,21 @@ fn chain(path: &Path) -> Result<Vec<(u64, u64)>, GrantError> {
 pub(super) fn read(t: &mut Table<'_>) -> (PathBuf, Folders) {
     let written = t.get("folder").and_then(|node| node.text());
     let folder = PathBuf::from(written.map_or("plugins".to_owned(), |text| text.value));
-    let cache = match t.get("cache") {
+    let written = t.get("cache");
+    let default_cache = written.is_none();
+    let cache = match written {
         Some(node) => match node.text().map(|text| text.value) {
             Some(text) if text.is_empty() => node.problem("the name is empty", "write a folder, or \"none\""),
             text => text.filter(|text| text != "none").map(PathBuf::from),
         },
-        None => default_cache(t),
+        None => None,
     };
     let files = t.node.files();
     let folders = Folders {
         configuration: files.resolve(Path::new("")),
         plugins: files.resolve(&folder),
         cache: cache.map(|cache| files.resolve(&cache)),
+        default_cache,
     };
     (folder, folders)
-}
-
-/// As the XDG Base Directory Specification says: variables that are not absolute do not count.
-fn default_cache(t: &Table<'_>) -> Option<PathBuf> {
-    let var = |name| t.node.env().var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
-    caches.map(|caches| caches.join("rust-proxy"))
 }

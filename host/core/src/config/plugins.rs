@@ -15,6 +15,7 @@ use super::grant::{self, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
+use super::sources::{Digest, digest};
 use super::trust::{self, FileTrust, Signatures};
 
 /// Room for a guest in Rust or C with many thousand words; interpreters (Python) need more.
@@ -60,6 +61,27 @@ pub struct Plugin {
     pub on_error: OnError,
     /// Configured instances kept ready; with 0 each is made when it is needed.
     pub ready: usize,
+}
+
+impl Plugin {
+    /// What it is loaded from: its file, and all that it is given. Equal for two that need not be loaded twice.
+    pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
+        // Every field by name, so that none is forgotten. What is for people only does not count.
+        let Self {
+            name,
+            file: _,
+            config,
+            config_shown: _,
+            secrets: _,
+            trust: _,
+            limits,
+            grant,
+            on_error,
+            ready,
+        } = self;
+        let grant = grant.as_ref().map(|Granted { http, place: _ }| http);
+        digest(format!("{:?}", (name, file, config.to_string(), limits, grant, on_error, ready)).as_bytes())
+    }
 }
 
 impl fmt::Debug for Plugin {

@@ -6,16 +6,21 @@ use minisign_verify::PublicKey;
 
 use super::problems::Place;
 use super::reader::{Node, Table};
+use super::sources::{Digest, hex};
 
 /// The SHA-256 of a file. Prints as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FileHash([u8; 32]);
+pub struct FileHash(Digest);
 
 impl FileHash {
     /// Takes the hash itself.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &Digest {
+        &self.0
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -32,7 +37,7 @@ impl FileHash {
 
 impl fmt::Display for FileHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

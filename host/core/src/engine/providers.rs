@@ -1,15 +1,15 @@
 //! ④⑤ Providers: from settings to what asks models.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rust_proxy_stream::upstream::{Backend, TokenProvider};
-use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{
     Client, DevApi, DevApiOptions, EgressError, OpenAi, Provider, Router, StaticToken,
 };
 
 use super::StartProblem;
+use super::sandbox::Signers;
 use crate::config::{self, Config};
 
 /// The headers that any provider asks for.
@@ -25,7 +25,7 @@ pub(super) fn dynamic_headers(config: &Config) -> Vec<String> {
 pub(super) fn backend(
     name: &str,
     model: &config::Model,
-    signers: &BTreeMap<String, Signing>,
+    signers: &Signers,
     problems: &mut Vec<StartProblem>,
 ) -> Arc<dyn Backend> {
     let mut providers = Vec::with_capacity(model.routing.len());
@@ -57,13 +57,9 @@ fn openai(name: &str, settings: &config::OpenAi) -> Result<Provider, EgressError
     Ok(Provider::OpenAi(OpenAi::new(name, &settings.api_base, &settings.model_name, token, client)))
 }
 
-fn dev_api(
-    name: &str,
-    settings: &config::DevApi,
-    signers: &BTreeMap<String, Signing>,
-) -> Result<Provider, EgressError> {
+fn dev_api(name: &str, settings: &config::DevApi, signers: &Signers) -> Result<Provider, EgressError> {
     // A signer that did not load has been reported; nothing is started then.
-    let signing = settings.signer.as_ref().and_then(|name| signers.get(name)).cloned();
+    let signing = settings.signer.as_ref().and_then(|name| signers.get(name)).map(|loaded| loaded.it.clone());
     let options = DevApiOptions {
         name: name.to_owned(),
         endpoint: settings.endpoint.clone(),

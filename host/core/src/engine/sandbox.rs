@@ -1,35 +1,41 @@
 //! ③④⑥ Plugins and signers: from files to what runs in the sandbox.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use rust_proxy_stream::account::Total;
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::fetch::Fetch;
-use rust_proxy_stream::upstream::Signer;
 use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{EgressError, GuardedFetch};
 use rust_proxy_wasm::{
     Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings,
 };
 
-use super::{PluginInfo, SignerInfo, StartProblem};
-use crate::config::{self, Config, Granted, Notice};
-use crate::trust::{self, File, History, Rules};
+use super::StartProblem;
+use super::room::Room;
+use crate::config::{self, Config, Digest, Granted, Notice, Source, Sources};
+use crate::trust::{self, File, History, Rules, Standing};
 
-/// How many instances there can be at once: those of every exchange, and two generations of ready and trial
-/// ones.
-fn slots(config: &Config) -> u32 {
-    let links = config.pipelines.values().map(|pipeline| plugins_of(pipeline).len()).max().unwrap_or(0);
-    let ready: usize = config.plugins.values().map(|plugin| plugin.ready + 1).sum();
-    let signing = config.signers.len() * rust_proxy_wasm::Signer::SLOTS as usize;
-    let kept = ready.saturating_add(signing).saturating_mul(2);
-    let slots = config.server.streams_max.saturating_mul(links).saturating_add(kept);
-    u32::try_from(slots).unwrap_or(u32::MAX)
+/// Something that was loaded from a file, and what it was loaded from.
+#[derive(Clone)]
+pub(super) struct Loaded<T> {
+    pub(super) it: T,
+    pub(super) file: PathBuf,
+    pub(super) standing: Standing,
+    /// Of the file and all settings.
+    fingerprint: Digest,
+    /// The generation that loaded it.
+    pub(super) generation: u64,
 }
 
+/// By name.
+pub(super) type Plugins = BTreeMap<String, Loaded<Component>>;
+/// By name, each with what it gets and gives.
+pub(super) type Signers = BTreeMap<String, Loaded<Signing>>;
+
 /// The plugins of a pipeline, each once.
-fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
+pub(super) fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
     let mut names: Vec<&str> = pipeline.process.iter().chain(&pipeline.modify).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -37,12 +43,25 @@ fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
 }
 
 /// Where plugins and signers run; `None` where there are none, or where it could not be made.
-pub(super) fn sandbox(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Runtime> {
+pub(super) fn runtime<'a>(
+    config: &Config,
+    room: Room,
+    runtime: &'a OnceLock<Runtime>,
+    problems: &mut Vec<StartProblem>,
+) -> Option<&'a Runtime> {
     if config.plugins.is_empty() && config.signers.is_empty() {
         return None;
     }
-    let runtime = Runtime::new(RuntimeOptions { slots: slots(config), cache: cache(config, problems) });
-    runtime.map_err(|error| problems.push(StartProblem::Runtime(error))).ok()
+    if let Some(made) = runtime.get() {
+        return Some(made);
+    }
+    match Runtime::new(RuntimeOptions { slots: room.slots(), cache: cache(config, problems) }) {
+        Ok(made) => Some(runtime.get_or_init(|| made)),
+        Err(error) => {
+            problems.push(StartProblem::Runtime(error));
+            None
+        }
+    }
 }
 
 /// Where compiled code is kept. A folder that is not there is no problem; one that is not safe is.
@@ -61,62 +80,110 @@ fn cache(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Cache> {
     }
 }
 
-/// The plugins that loaded.
-#[derive(Default)]
-pub(super) struct Plugins {
-    pub(super) components: BTreeMap<String, Component>,
-    pub(super) infos: Vec<PluginInfo>,
+/// Loads the files of a generation.
+pub(super) struct Sandbox<'a> {
+    pub(super) runtime: Option<&'a Runtime>,
+    /// The generation's.
+    pub(super) number: u64,
+    /// Where what was loaded is noted.
+    pub(super) sources: &'a mut Sources,
+    /// What the gateway has loaded before.
+    pub(super) history: &'a History,
+    pub(super) problems: &'a mut Vec<StartProblem>,
 }
 
-/// `before` is what the running gateway has loaded.
-pub(super) async fn load_plugins(
-    config: &Config,
-    runtime: Option<&Runtime>,
-    totals: &BTreeMap<String, Arc<Total>>,
-    before: &History,
-    problems: &mut Vec<StartProblem>,
-) -> Plugins {
-    let mut plugins = Plugins::default();
-    let Some(runtime) = runtime else { return plugins };
-    for (name, plugin) in &config.plugins {
-        let (name, file) = (name.clone(), plugin.file.clone());
-        let read = match File::read(&file, &config.signatures) {
-            Ok(read) => read,
-            Err(error) => {
-                problems.push(StartProblem::Unreadable { name, file, error });
-                continue;
+impl Sandbox<'_> {
+    /// Loads the plugins; those that are in `before` with the same file and settings are taken from there.
+    pub(super) async fn load_plugins(&mut self, config: &Config, before: Option<&Plugins>) -> Plugins {
+        let mut plugins = BTreeMap::new();
+        for (name, plugin) in &config.plugins {
+            match self.load_plugin(config, plugin, before.and_then(|before| before.get(name))).await {
+                Ok(loaded) => plugins.extend(loaded.map(|loaded| (name.clone(), loaded))),
+                Err(problem) => self.problems.push(problem),
             }
-        };
-        let rules = Rules::of_plugin(plugin, &config.signatures);
-        let standing = match trust::admit(before.of(&file), &read, rules) {
-            Ok(standing) => standing,
-            Err(refusal) => {
-                problems.push(StartProblem::Refused(refusal));
-                continue;
-            }
-        };
-        let total = totals.get(&name).cloned().unwrap_or_default();
-        let settings = match settings(plugin, total) {
-            Ok(settings) => settings,
-            Err(error) => {
-                problems.push(StartProblem::Fetch { name, error });
-                continue;
-            }
-        };
-        match runtime.load(&read.bytes, settings).await {
-            Ok(component) => {
-                let (description, imports) =
-                    (component.description().to_owned(), component.imports().clone());
-                plugins.infos.push(PluginInfo { name: name.clone(), file, description, imports, standing });
-                plugins.components.insert(name, component);
-            }
-            Err(error) => problems.push(StartProblem::Plugin { name, file, error }),
         }
+        plugins
     }
-    plugins
+
+    /// `None` where there is nothing to load it with, which has been reported.
+    async fn load_plugin(
+        &mut self,
+        config: &Config,
+        plugin: &config::Plugin,
+        before: Option<&Loaded<Component>>,
+    ) -> Result<Option<Loaded<Component>>, StartProblem> {
+        let (name, file) = (|| plugin.name.clone(), || plugin.file.clone());
+        let read = File::read(&plugin.file, &config.signatures)
+            .map_err(|error| StartProblem::Unreadable { name: name(), file: file(), error })?;
+        let rules = Rules::of_plugin(plugin, &config.signatures);
+        let standing = trust::admit(self.history.of(&plugin.file), &read, rules);
+        let standing = standing.map_err(StartProblem::Refused)?;
+        let fingerprint = plugin.fingerprint(standing.sha256.bytes());
+        self.sources.add(Source::Plugin(name()), fingerprint);
+        if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok(Some(Loaded { standing, ..same.clone() }));
+        }
+        let Some(runtime) = self.runtime else { return Ok(None) };
+        let settings = settings(plugin).map_err(|error| StartProblem::Fetch { name: name(), error })?;
+        let it = runtime.load(&read.bytes, settings).await;
+        let it = it.map_err(|error| StartProblem::Plugin { name: name(), file: file(), error })?;
+        Ok(Some(Loaded { it, file: file(), standing, fingerprint, generation: self.number }))
+    }
+
+    /// Loads the signers, likewise.
+    pub(super) async fn load_signers(&mut self, config: &Config, before: Option<&Signers>) -> Signers {
+        let mut signers = BTreeMap::new();
+        for (name, signer) in &config.signers {
+            match self.load_signer(config, signer, before.and_then(|before| before.get(name))).await {
+                Ok(loaded) => signers.extend(loaded.map(|loaded| (name.clone(), loaded))),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        signers
+    }
+
+    async fn load_signer(
+        &mut self,
+        config: &Config,
+        signer: &config::Signer,
+        before: Option<&Loaded<Signing>>,
+    ) -> Result<Option<Loaded<Signing>>, StartProblem> {
+        let unusable = |reason: String| {
+            let (name, file) = (signer.name.clone(), signer.file.clone());
+            StartProblem::Signer { name, file, reason }
+        };
+        let read =
+            File::read(&signer.file, &config.signatures).map_err(|error| unusable(error.to_string()))?;
+        let rules = Rules::of_signer(signer, &config.signatures);
+        let standing = trust::admit(self.history.of(&signer.file), &read, rules);
+        let standing = standing.map_err(StartProblem::Refused)?;
+        let fingerprint = signer.fingerprint(standing.sha256.bytes());
+        self.sources.add(Source::Signer(signer.name.clone()), fingerprint);
+        if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok(Some(Loaded { standing, ..same.clone() }));
+        }
+        let Some(runtime) = self.runtime else { return Ok(None) };
+        let settings = SignerSettings {
+            name: signer.name.clone(),
+            limits: signer.limits,
+            config_json: signer.config.to_string(),
+            export: signer.export.clone(),
+            arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
+        };
+        let made = runtime.load_signer(&read.bytes, settings).await;
+        let made = made.map_err(|error| unusable(error.to_string()))?;
+        let it = Signing {
+            name: signer.name.clone(),
+            signer: Arc::new(made),
+            arguments: signer.arguments.clone(),
+            results: signer.results.clone(),
+        };
+        let file = signer.file.clone();
+        Ok(Some(Loaded { it, file, standing, fingerprint, generation: self.number }))
+    }
 }
 
-fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, EgressError> {
+fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
     let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
     let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
     Ok(Settings {
@@ -126,15 +193,15 @@ fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, Egre
         on_error: plugin.on_error,
         ready: plugin.ready,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
-        total,
+        total: Arc::default(),
     })
 }
 
 /// Those of the configuration, and the grants that their plugins do not use.
-pub(super) fn notices(config: &Config, components: &BTreeMap<String, Component>) -> Vec<Notice> {
+pub(super) fn notices(config: &Config, plugins: &Plugins) -> Vec<Notice> {
     let mut notices = config.notices.clone();
     for (name, plugin) in &config.plugins {
-        let uses_http = components.get(name).is_some_and(|component| !component.imports().granted.is_empty());
+        let uses_http = plugins.get(name).is_some_and(|loaded| !loaded.it.imports().granted.is_empty());
         if let Some(granted) = &plugin.grant
             && !uses_http
         {
@@ -146,15 +213,11 @@ pub(super) fn notices(config: &Config, components: &BTreeMap<String, Component>)
 }
 
 /// A plugin stands only where it does something.
-pub(super) fn check_roles(
-    config: &Config,
-    components: &BTreeMap<String, Component>,
-    problems: &mut Vec<StartProblem>,
-) {
+pub(super) fn check_roles(config: &Config, plugins: &Plugins, problems: &mut Vec<StartProblem>) {
     for (pipeline, stages) in &config.pipelines {
-        let mut check = |stage, interface, plugins: &[String], has: fn(Roles) -> bool| {
-            for plugin in plugins {
-                if components.get(plugin).is_some_and(|component| !has(component.roles())) {
+        let mut check = |stage, interface, names: &[String], has: fn(Roles) -> bool| {
+            for plugin in names {
+                if plugins.get(plugin).is_some_and(|loaded| !has(loaded.it.roles())) {
                     let (pipeline, plugin) = (pipeline.clone(), plugin.clone());
                     problems.push(StartProblem::Role { pipeline, stage, plugin, interface });
                 }
@@ -165,69 +228,14 @@ pub(super) fn check_roles(
     }
 }
 
-pub(super) fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, Component>) -> Pipeline {
+pub(super) fn pipeline(stages: &config::Pipeline, plugins: &Plugins) -> Pipeline {
     let names = plugins_of(stages);
-    let places = |plugins: &[String]| {
-        plugins.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
+    let places = |links: &[String]| {
+        links.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
     };
     let (process, modify) = (places(&stages.process), places(&stages.modify));
     // A plugin that did not load has been reported; nothing is started then.
     let plugins =
-        names.iter().filter_map(|name| components.get(*name)).map(|it| Arc::new(it.clone()) as Arc<_>);
+        names.iter().filter_map(|name| plugins.get(*name)).map(|it| Arc::new(it.it.clone()) as Arc<_>);
     Pipeline { plugins: plugins.collect(), process, modify }
-}
-
-/// The signers that loaded, each with what it gets and gives.
-#[derive(Default)]
-pub(super) struct Signers {
-    pub(super) signers: BTreeMap<String, Signing>,
-    pub(super) infos: Vec<SignerInfo>,
-}
-
-/// As [`load_plugins`].
-pub(super) async fn load_signers(
-    config: &Config,
-    runtime: Option<&Runtime>,
-    before: &History,
-    problems: &mut Vec<StartProblem>,
-) -> Signers {
-    let mut signers = Signers::default();
-    let Some(runtime) = runtime else { return signers };
-    for (name, signer) in &config.signers {
-        match load_signer(config, runtime, signer, before).await {
-            Ok((loaded, info)) => {
-                let (arguments, results) = (signer.arguments.clone(), signer.results.clone());
-                let signing = Signing { name: name.clone(), signer: loaded, arguments, results };
-                signers.signers.insert(name.clone(), signing);
-                signers.infos.push(info);
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
-    signers
-}
-
-/// Makes a signer of its file.
-async fn load_signer(
-    config: &Config,
-    runtime: &Runtime,
-    signer: &config::Signer,
-    before: &History,
-) -> Result<(Arc<dyn Signer>, SignerInfo), StartProblem> {
-    let (name, file) = (signer.name.clone(), signer.file.clone());
-    let unusable = |reason: String| StartProblem::Signer { name: name.clone(), file: file.clone(), reason };
-    let read = File::read(&file, &config.signatures).map_err(|error| unusable(error.to_string()))?;
-    let rules = Rules::of_signer(signer, &config.signatures);
-    let standing = trust::admit(before.of(&file), &read, rules).map_err(StartProblem::Refused)?;
-    let settings = SignerSettings {
-        name: signer.name.clone(),
-        limits: signer.limits,
-        config_json: signer.config.to_string(),
-        export: signer.export.clone(),
-        arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
-    };
-    let loaded = runtime.load_signer(&read.bytes, settings).await;
-    let loaded = loaded.map_err(|error| unusable(error.to_string()))?;
-    let description = loaded.description().to_owned();
-    Ok((Arc::new(loaded), SignerInfo { name, file, description, standing }))
 }

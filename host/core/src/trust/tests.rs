@@ -12,7 +12,7 @@ const OLD: &[u8] = b"\0asm old";
 const NEW: &[u8] = b"\0asm new";
 
 fn hash(bytes: &[u8]) -> FileHash {
-    FileHash::new(Sha256::digest(bytes).into())
+    FileHash::new(config::digest(bytes))
 }
 
 fn key(number: u8) -> String {

@@ -15,7 +15,7 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("model {name}"));
         describe(&mut text, config, model);
     }
-    for PluginInfo { name, file, description, imports, standing, .. } in engine.plugins() {
+    for PluginInfo { name, file, description, imports, standing, .. } in &engine.plugins() {
         let Some(Plugin { config_shown, grant, on_error, .. }) = config.plugins.get(name) else { continue };
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
@@ -31,9 +31,8 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
     }
-    for SignerInfo { name, file, description, standing, .. } in engine.signers() {
+    for SignerInfo { name, file, standing, .. } in &engine.signers() {
         line(&mut text, format_args!("signer {name}"));
-        line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
         line(&mut text, format_args!("  sha256    {standing}"));
     }

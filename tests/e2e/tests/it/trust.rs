@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use rust_proxy_testkit::{Minisign, Script, ScriptedUpstream, Setup, deltas};
+use rust_proxy_testkit::{Minisign, Script, ScriptedUpstream, Setup, TestGateway, deltas};
 use tokio::process::Command;
 
 use crate::masking;
@@ -106,6 +106,87 @@ async fn signers_need_what_plugins_need() {
     assert!(refusal.contains("sign_bg.wasm: expected a signature, "), "{refusal}");
     let refusal = setup(&format!("sha256 = '{}'", sha256(b"another")), "").refusal().await;
     assert!(refusal.contains("signers.dev.sha256: "), "{refusal}");
+    let gateway = setup("", "").start().await;
+    gateway.put("sign_bg.wasm", &changed(&bytes));
+    let refusal = gateway.reloader.reload("a test").await.expect_err("a refusal").to_string();
+    assert!(refusal.contains("changed under the running gateway and signs requests"), "{refusal}");
+}
+
+/// The same component with a section that nobody reads.
+fn changed(bytes: &[u8]) -> Vec<u8> {
+    [bytes, &[0, 5, 4], b"note"].concat()
+}
+
+/// A gateway that masks a word which is a secret.
+fn secret_word(upstream: &ScriptedUpstream, plugins: &str, plugin: &str) -> Setup {
+    Setup::new().upstream(upstream).variable("WORD", "secret").toml(&format!(
+        "[plugins]\n{plugins}\n[plugins.mask]\nconfig = {{ words = [{{ secret = 'env::WORD' }}] }}\n\
+         limits = {{ cpu = '5s', wall = '20s' }}\n{plugin}"
+    ))
+}
+
+async fn refused(gateway: &TestGateway) -> String {
+    let refusal = gateway.reloader.reload("a test").await.expect_err("a refusal").to_string();
+    assert_eq!(deltas(&gateway.ask("hello").await.body().await), "a ******", "the last good one is there");
+    refusal
+}
+
+async fn accepted(gateway: &TestGateway) {
+    gateway.reloader.reload("a test").await.expect("a reload");
+    assert_eq!(deltas(&gateway.ask("hello").await.body().await), "a ******");
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_while_its_plugin_holds_secrets_needs_somebody_to_vouch_for_it() {
+    let (upstream, bytes) = (upstream().await, built("config/plugins/sensitive-word.wasm"));
+    let setup = |plugins: &str, plugin: &str| secret_word(&upstream, plugins, plugin).plugins(&["mask"]);
+    let gateway = setup("", "").file("plugins/mask.wasm", &*bytes).start().await;
+    let new = changed(&bytes);
+    let (old_hash, new_hash) = (sha256(&bytes), sha256(&new));
+    gateway.put("plugins/mask.wasm", &new);
+    let refusal = refused(&gateway).await;
+    let says = format!(
+        "plugins/mask.wasm: it changed under the running gateway and has secrets in its config: expected the sha256 \
+         {old_hash}, found {new_hash}; if that is meant, write sha256 = \"{new_hash}\", or sign it"
+    );
+    assert!(refusal.contains(&says), "{refusal}");
+    // The line that it asks for, and the same for another file.
+    gateway.rewrite(&setup("", &format!("sha256 = '{new_hash}'")));
+    accepted(&gateway).await;
+    gateway.put("plugins/mask.wasm", &changed(&new));
+    assert!(refused(&gateway).await.contains("plugins.mask.sha256: "));
+    // A signature, which comes after its file.
+    let key = Minisign::new(1);
+    gateway.rewrite(&setup(&format!("keys = ['{}']", key.public()), ""));
+    assert!(refused(&gateway).await.contains("changed under the running gateway"));
+    gateway.put("plugins/mask.wasm.minisig", key.sign(&changed(&new)).as_bytes());
+    accepted(&gateway).await;
+    let [plugin] = gateway.reloader.engine().plugins().try_into().expect("one plugin");
+    assert_eq!(
+        plugin.standing.to_string(),
+        format!("{}, not pinned, signed by {}…", sha256(&changed(&new)), &key.public()[..13])
+    );
+    gateway.put("plugins/mask.wasm", &bytes);
+    assert!(refused(&gateway).await.contains("found one of others"));
+    // The operator's word.
+    gateway.rewrite(&setup("", "allow_changes = true"));
+    accepted(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_away_comes_back_with_the_file_it_had() {
+    let (upstream, bytes) = (upstream().await, built("config/plugins/sensitive-word.wasm"));
+    let with = secret_word(&upstream, "", "").plugins(&["mask"]);
+    let without = secret_word(&upstream, "", "");
+    let gateway = with.clone().file("plugins/mask.wasm", &*bytes).start().await;
+    gateway.rewrite(&without);
+    gateway.reloader.reload("a test").await.expect("a reload");
+    gateway.put("plugins/mask.wasm", &changed(&bytes));
+    gateway.rewrite(&with);
+    let refusal = gateway.reloader.reload("a test").await.expect_err("a refusal").to_string();
+    assert!(refusal.contains("changed under the running gateway"), "{refusal}");
+    gateway.put("plugins/mask.wasm", &bytes);
+    accepted(&gateway).await;
 }
 
 /// A plugin and a signer for the program, with a cache of their own.

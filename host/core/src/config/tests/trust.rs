@@ -102,8 +102,12 @@ fn folders() -> (tempfile::TempDir, Folders) {
     }
     dir.symlink("../etc/plugins", "srv/link").unwrap();
     let path = |name: &str| folder.path().join(name);
-    let folders =
-        Folders { configuration: path("etc"), plugins: path("etc/plugins"), cache: Some(path("var/cache")) };
+    let folders = Folders {
+        configuration: path("etc"),
+        plugins: path("etc/plugins"),
+        cache: Some(path("var/cache")),
+        default_cache: false,
+    };
     (folder, folders)
 }
 
@@ -134,11 +138,17 @@ fn what_decides_what_runs_cannot_be_granted() {
 #[test]
 fn folders_are_told_apart_from_the_working_directory_too() {
     // Tests run in the folder of their crate.
-    let folders = Folders { configuration: "".into(), plugins: "src".into(), cache: None };
+    let folders =
+        Folders { configuration: "".into(), plugins: "src".into(), cache: None, default_cache: false };
     for path in ["tests", ".", "..", "src/config"] {
         assert!(folders.check_grant(Path::new(path)).is_err(), "{path}");
     }
     folders.check_grant(Path::new("../wasm")).expect("another crate");
-    let elsewhere = Folders { configuration: "src".into(), plugins: "src/config".into(), cache: None };
+    let elsewhere = Folders {
+        configuration: "src".into(),
+        plugins: "src/config".into(),
+        cache: None,
+        default_cache: false,
+    };
     elsewhere.check_grant(Path::new("tests")).expect("a folder beside it");
 }
