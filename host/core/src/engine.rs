@@ -16,8 +16,10 @@ use rust_proxy_wasm::{Component, Imports, LoadError};
 
 use crate::config::{Config, Notice};
 use crate::deadline::Kept;
+use crate::kv::Stores;
 use crate::slots::Slots;
 
+mod notices;
 mod providers;
 mod sandbox;
 
@@ -90,7 +92,10 @@ impl Engine {
         let runtime = sandbox::sandbox(config, &mut problems);
         let totals: BTreeMap<String, Arc<Total>> =
             config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
+        // A reload hands on the memory: what plugins keep outlives it.
+        let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
+        let components =
+            sandbox::load_plugins(config, runtime.as_ref(), &totals, &stores, &mut problems).await;
         sandbox::check_roles(config, &components, &mut problems);
         let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
             .pipelines
@@ -119,7 +124,7 @@ impl Engine {
             routes,
             plugins: components.iter().map(info).collect(),
             totals,
-            notices: sandbox::notices(config, &components),
+            notices: notices::notices(config, &components, &stores).await,
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
             chat_model: server.chat_model.clone(),

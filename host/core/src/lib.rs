@@ -16,7 +16,8 @@
 pub mod config;
 mod deadline;
 mod engine;
+mod kv;
 mod slots;
 
 pub use engine::{Engine, PluginInfo, StartError};
-pub use rust_proxy_wasm::Imports;
+pub use rust_proxy_wasm::{FILES, HTTP, Imports, KV};

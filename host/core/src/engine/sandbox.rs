@@ -12,7 +12,8 @@ use rust_proxy_upstream::{EgressError, GuardedFetch};
 use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings};
 
 use super::StartProblem;
-use crate::config::{self, Config, Granted, Notice};
+use crate::config::{self, Config};
+use crate::kv::Stores;
 
 /// How many instances there can be at once: those of every exchange, and two generations of ready and trial
 /// ones.
@@ -46,6 +47,7 @@ pub(super) async fn load_plugins(
     config: &Config,
     runtime: Option<&Runtime>,
     totals: &BTreeMap<String, Arc<Total>>,
+    stores: &Stores,
     problems: &mut Vec<StartProblem>,
 ) -> BTreeMap<String, Component> {
     let mut components = BTreeMap::new();
@@ -60,7 +62,7 @@ pub(super) async fn load_plugins(
             }
         };
         let total = totals.get(&name).cloned().unwrap_or_default();
-        let settings = match settings(plugin, total) {
+        let settings = match settings(plugin, total, stores) {
             Ok(settings) => settings,
             Err(error) => {
                 problems.push(StartProblem::Fetch { name, error });
@@ -77,9 +79,12 @@ pub(super) async fn load_plugins(
     components
 }
 
-fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, EgressError> {
-    let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
-    let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
+fn settings(plugin: &config::Plugin, total: Arc<Total>, stores: &Stores) -> Result<Settings, EgressError> {
+    let granted = plugin.grant.as_ref();
+    let http = granted.and_then(|granted| granted.http.as_ref());
+    let fetch = http.map(|http| GuardedFetch::new(http.value.clone(), plugin.limits.wall)).transpose()?;
+    let directories = granted.and_then(|granted| granted.directories.as_ref());
+    let kv = granted.and_then(|granted| granted.kv.as_ref());
     Ok(Settings {
         name: plugin.name.clone(),
         config_json: plugin.config.to_string(),
@@ -87,23 +92,10 @@ fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, Egre
         on_error: plugin.on_error,
         ready: plugin.ready,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
+        directories: directories.map(|directories| directories.value.clone()).unwrap_or_default(),
+        kv: kv.map(|quota| stores.namespace(&plugin.name, quota.value)),
         total,
     })
-}
-
-/// Those of the configuration, and the grants that their plugins do not use.
-pub(super) fn notices(config: &Config, components: &BTreeMap<String, Component>) -> Vec<Notice> {
-    let mut notices = config.notices.clone();
-    for (name, plugin) in &config.plugins {
-        let uses_http = components.get(name).is_some_and(|component| !component.imports().granted.is_empty());
-        if let Some(granted) = &plugin.grant
-            && !uses_http
-        {
-            let message = "the plugin does not import wasi:http, so this does nothing".to_owned();
-            notices.push(Notice { place: granted.place.clone(), message });
-        }
-    }
-    notices
 }
 
 /// A plugin stands only where it does something.

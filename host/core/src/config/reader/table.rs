@@ -114,6 +114,17 @@ impl<'a> Table<'a> {
         self.get(key).and_then(read).unwrap_or(default)
     }
 
+    /// A boolean that is `false` where it is left out.
+    pub(in crate::config) fn flag(&mut self, key: &'static str) -> bool {
+        match self.get(key).as_ref().map(|node| (node, node.value)) {
+            None => false,
+            Some((_, Some(DeValue::Boolean(flag)))) => *flag,
+            Some((node, _)) => {
+                node.wrong_type("true or false", "write it without quotes").unwrap_or_default()
+            }
+        }
+    }
+
     pub(super) fn report_unknown(&self) {
         for (key, _) in self.entries {
             let name: &str = key.get_ref();
