@@ -119,7 +119,9 @@ impl Setup {
         fs::create_dir(folder.path().join("plugins")).expect("a new folder");
         link_components(&folder.path().join("plugins"));
         for (path, bytes) in &self.files {
-            fs::write(folder.path().join(path), bytes).expect("a writable folder");
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(folder.path())).expect("a writable folder");
+            fs::write(path, bytes).expect("a writable folder");
         }
         let file = folder.path().join("gateway.toml");
         fs::write(&file, self.text()).expect("a writable folder");
