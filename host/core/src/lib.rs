@@ -16,7 +16,8 @@
 pub mod config;
 mod deadline;
 mod engine;
+mod kv;
 mod slots;
 
 pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, StartError, needs_restart};
-pub use rust_proxy_wasm::{Imports, Instances};
+pub use rust_proxy_wasm::{FILES, HTTP, Imports, Instances, KV};
