@@ -13,15 +13,16 @@
 //! trusted, so paths may lead anywhere.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod admin;
+mod cache;
 mod dev_api;
 mod environment;
 mod files;
-mod folders;
 mod grant;
 mod json;
+mod kv;
 mod models;
 mod pipelines;
 mod plugins;
@@ -42,8 +43,8 @@ pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
 pub use files::{FileSource, Folder};
 pub(crate) use files::{read as read_file, read_up_to as read_file_up_to};
-pub use folders::{Folders, GrantError};
-pub use grant::Granted;
+pub use grant::{Granted, Written};
+pub use kv::Kv;
 pub use models::{Model, OpenAi, Provider, Timeouts};
 pub use pipelines::Pipeline;
 pub use plugins::{Limits, OnError, Plugin};
@@ -56,6 +57,8 @@ pub use sources::{Source, Sources};
 pub(crate) use trust::KEY_NAME;
 pub use trust::{FileHash, FileTrust, Pin, Signatures, SigningKey};
 
+use grant::Protected;
+use plugins::Plugins;
 use reader::Table;
 
 /// A configuration in which every name resolves and every value is in range.
@@ -68,8 +71,8 @@ use reader::Table;
 pub struct Config {
     /// How clients reach the gateway.
     pub server: Server,
-    /// Where plugins and their compiled code are.
-    pub folders: Folders,
+    /// The folder where compiled plugins are kept; `None` compiles them at each start.
+    pub cache: Option<PathBuf>,
     /// Whose signatures of plugins and signers count.
     pub signatures: Signatures,
     /// How its operator does, if at all.
@@ -78,6 +81,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, Plugin>,
     /// Plugins in the order in which they run, by pipeline.
     pub pipelines: BTreeMap<String, Pipeline>,
+    /// Where plugins' keys and values are.
+    pub kv: Kv,
     /// The signers that providers use, by name.
     pub signers: BTreeMap<String, Signer>,
     /// What clients can ask for, by the name that they send.
@@ -117,8 +122,7 @@ impl Config {
         files: &dyn FileSource,
         env: &dyn Environment,
     ) -> Result<Self, Problems> {
-        let (mut config, notices, sources) = reader::read(text, file_name, files, env, Self::read)?;
-        config.folders.settle(env);
+        let (config, notices, sources) = reader::read(text, file_name, files, env, Self::read)?;
         Ok(Self { notices, sources, ..config })
     }
 
@@ -126,22 +130,31 @@ impl Config {
         let mut server = root.section("server", server::read);
         let admin = admin::read(root, server.listen);
         let (pipelines, uses) = pipelines::read(root);
-        let plugins::Section { plugins, folders, signatures } = plugins::read(root, &uses);
+        let Plugins { plugins, directories, folders, cache, signatures } = plugins::read(root, &uses);
+        let kv = root.section("kv", kv::read);
         let signers = signers::read(root);
         let models = models::read(root, &pipelines, &signers);
         server::resolve_chat_model(root, &mut server, &models);
         pipelines::note_unused(root, &models);
         signers::note_unused(root, &models);
+        let files = root.node.files();
+        let read = root.node.read_files().into_iter().map(|file| files.resolve(&file));
+        let components = plugins.values().map(|plugin| plugin.file.clone());
+        let modules = signers.values().flatten().map(|signer| signer.file.clone());
+        let files_read = read.chain(components).chain(modules).collect();
+        let configuration = files.resolve(Path::new(""));
+        grant::check(&directories, &Protected { configuration, folders, files: files_read });
         let used = |name: &String| models.values().any(|model| model.signers().any(|signer| signer == name));
         let signers = signers.into_iter().filter(|(name, _)| used(name));
         let signers = signers.filter_map(|(name, signer)| Some((name, signer?))).collect();
         Self {
             server,
             admin,
-            folders,
+            cache,
             signatures,
             plugins,
             pipelines,
+            kv,
             signers,
             models,
             notices: Vec::new(),

@@ -16,9 +16,10 @@
 pub mod config;
 mod deadline;
 mod engine;
+mod kv;
 mod slots;
 mod trust;
 
 pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, SignerInfo, StartError, needs_restart};
-pub use rust_proxy_wasm::{CacheCounts, Imports, Instances};
+pub use rust_proxy_wasm::{CacheCounts, FILES, HTTP, Imports, Instances, KV};
 pub use trust::Standing;

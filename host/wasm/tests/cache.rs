@@ -23,6 +23,7 @@ const LIMITS: Limits = Limits {
     output: 1 << 20,
     requests: 20,
     fetch: 8 << 20,
+    log: 100,
 };
 
 fn file(path: &str) -> Vec<u8> {
@@ -43,6 +44,8 @@ async fn start(folder: &Path) -> CacheCounts {
         on_error: OnError::FailClosed,
         ready: 0,
         fetch: None,
+        directories: Vec::new(),
+        kv: None,
         total: Default::default(),
     };
     let component = runtime.load(&file("target/guests/fault.wasm"), settings).await.unwrap();

@@ -20,6 +20,7 @@
 mod gateway;
 mod lanes;
 mod minisign;
+mod redis;
 mod response;
 mod script;
 mod upstream;
@@ -28,6 +29,7 @@ mod wire;
 pub use gateway::{CACHES, Connection, Setup, TestGateway};
 pub use lanes::{Place, lanes};
 pub use minisign::Minisign;
+pub use redis::RedisServer;
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};
 pub use upstream::{ScriptedUpstream, unreachable_url};

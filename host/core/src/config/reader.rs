@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use toml::de::{DeTable, Error};
 
@@ -34,10 +35,12 @@ pub(super) fn read<T>(
         text,
         files: &recorder,
         env: &recorder,
+        unrecorded_env: env,
         empty: DeTable::new(),
         broken: RefCell::default(),
         problems: RefCell::default(),
         notices: RefCell::default(),
+        read: RefCell::default(),
         prefix: Cell::new(""),
     };
     reading.report_syntax(&errors);
@@ -56,12 +59,16 @@ struct Reading<'a> {
     text: &'a str,
     files: &'a dyn FileSource,
     env: &'a dyn Environment,
+    /// The same without its recorder.
+    unrecorded_env: &'a dyn Environment,
     /// Stands in for a section that is not there.
     empty: DeTable<'a>,
     /// The lines that are not TOML.
     broken: RefCell<BTreeSet<usize>>,
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<Notice>>,
+    /// The files that it names and has read, as it names them.
+    read: RefCell<BTreeSet<PathBuf>>,
     /// What problems begin with.
     prefix: Cell<&'static str>,
 }

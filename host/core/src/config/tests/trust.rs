@@ -11,7 +11,7 @@ fn cache(setting: &str, variables: &[(&str, &str)]) -> Option<PathBuf> {
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let text = format!("[plugins]\n{setting}\n{BASE}");
     let config = Config::parse(&text, "c.toml", &FILES, &variables);
-    config.unwrap_or_else(|problems| panic!("{problems}")).folders.cache
+    config.unwrap_or_else(|problems| panic!("{problems}")).cache
 }
 
 #[test]
@@ -30,13 +30,6 @@ fn compiled_code_is_kept_where_the_setting_or_the_system_says() {
         "[plugins]\ncache = ''",
         "2:9: plugins.cache: the name is empty; write a folder, or \"none\"",
     );
-}
-
-#[test]
-fn folders_are_those_that_can_be_opened() {
-    let folders = accept(&format!("[plugins]\nfolder = 'elsewhere'\ncache = 'none'\n{BASE}")).folders;
-    assert_eq!(folders.configuration, Path::new("folder/"));
-    assert_eq!((folders.plugins, folders.cache), (PathBuf::from("folder/elsewhere"), None));
 }
 
 #[test]
@@ -92,63 +85,17 @@ fn mistakes_of_pins_and_keys_are_refused() {
     );
 }
 
-/// Folders in a new one: the configuration in `etc`, plugins in `etc/plugins`, the cache, not there yet, in
-/// `var/cache`.
-fn folders() -> (tempfile::TempDir, Folders) {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
-    for path in ["etc/plugins", "etc/data", "var", "srv/data", "etcetera"] {
-        dir.create_dir_all(path).unwrap();
-    }
-    dir.symlink("../etc/plugins", "srv/link").unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let folders = Folders {
-        configuration: path("etc"),
-        plugins: path("etc/plugins"),
-        cache: Some(path("var/cache")),
-        default_cache: false,
-    };
-    (folder, folders)
-}
-
 #[test]
-fn what_decides_what_runs_cannot_be_granted() {
-    let (folder, folders) = folders();
-    for (path, kind) in [
-        ("etc", "configuration"),
-        ("etc/data", "configuration"),
-        ("etc/plugins", "configuration"),
-        ("srv/link", "configuration"),
-        ("srv/link/..", "configuration"),
-        ("srv/data/../../etc/data", "configuration"),
-        ("", "configuration"),
-        ("var", "cache"),
-        ("var/cache", "cache"),
-        ("var/cache/in", "cache"),
-    ] {
-        let error = folders.check_grant(&folder.path().join(path)).expect_err(path).to_string();
-        assert!(error.starts_with(&format!("it overlaps the {kind} folder, ")), "{path}: {error}");
-    }
-    assert!(folders.check_grant(Path::new("/")).is_err());
-    for path in ["srv", "srv/data", "etcetera"] {
-        folders.check_grant(&folder.path().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
-}
-
-#[test]
-fn folders_are_told_apart_from_the_working_directory_too() {
-    // Tests run in the folder of their crate.
-    let folders =
-        Folders { configuration: "".into(), plugins: "src".into(), cache: None, default_cache: false };
-    for path in ["tests", ".", "..", "src/config"] {
-        assert!(folders.check_grant(Path::new(path)).is_err(), "{path}");
-    }
-    folders.check_grant(Path::new("../wasm")).expect("another crate");
-    let elsewhere = Folders {
-        configuration: "src".into(),
-        plugins: "src/config".into(),
-        cache: None,
-        default_cache: false,
+fn where_compiled_code_is_kept_is_granted_to_nobody() {
+    let check = |cache: &str, host: &str| {
+        let grant = format!("grant = {{ directories = [{{ host = '{host}', guest = '/d' }}] }}");
+        parse(&format!("[plugins]\ncache = '{cache}'\n[plugins.x]\n{grant}\n{BASE}")).map(drop)
     };
-    elsewhere.check_grant(Path::new("tests")).expect("a folder beside it");
+    for (cache, host) in [("data", "data"), ("data/code", "data"), ("data", "data/inner")] {
+        let problems = check(cache, host).expect_err("is refused").to_string();
+        let expect = format!("folder/{host} overlaps the cache folder; grant a folder of its own");
+        assert!(problems.contains(&expect), "{cache}: {problems}");
+    }
+    check("pages", "data").unwrap_or_else(|problems| panic!("{problems}"));
+    check("none", "data").unwrap_or_else(|problems| panic!("{problems}"));
 }
