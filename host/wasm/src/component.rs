@@ -57,6 +57,9 @@ pub enum LoadError {
     /// The file holds no WebAssembly component.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
+    /// It has more memories, tables or instances, or larger ones, than the sandbox has room for.
+    #[error("needs more than the sandbox gives a plugin: {0}")]
+    TooLarge(String),
     /// It imports what this host does not have.
     #[error("imports `{}`, which this version cannot grant", .0.join("`, `"))]
     Imports(Vec<String>),
@@ -174,7 +177,7 @@ impl Component {
         let description = trial.describe().await.map_err(LoadError::Trial)?;
         match trial.configure(&prepared.config_json).await {
             Ok(()) => {}
-            Err(StageError::Failed(text)) => return Err(LoadError::Configuration(text)),
+            Err(StageError::Failed(text)) => return Err(LoadError::Configuration(printable(&text))),
             Err(error) => return Err(LoadError::Trial(error)),
         }
         let ready =
@@ -328,8 +331,19 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<component::Component, LoadEr
             "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
         ));
     }
-    component::Component::from_binary(engine, bytes)
-        .map_err(|error| LoadError::NotAComponent(format!("{error:#}; build or copy it again")))
+    component::Component::from_binary(engine, bytes).map_err(|error| not_compiled(bytes, &error))
+}
+
+fn not_compiled(bytes: &[u8], error: &wasmtime::Error) -> LoadError {
+    let error = format!("{error:#}");
+    if !bytes.starts_with(b"\0asm") {
+        return LoadError::NotAComponent("it does not begin like one; build or copy it again".to_owned());
+    }
+    // wasmtime has no type for what exceeds its pool.
+    if error.contains("pooling allocator") {
+        return LoadError::TooLarge(printable(&error));
+    }
+    LoadError::NotAComponent(format!("{}; build or copy it again", printable(&error)))
 }
 
 /// Whether a component exports an interface of the contract.

@@ -22,7 +22,7 @@ use crate::limits::{MemoryLimiter, Meter};
 use crate::log::GuestLog;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
-const RESOURCES_MAX: usize = 1000;
+pub(crate) const RESOURCES_MAX: usize = 1000;
 /// The most random bytes in one call.
 const RANDOM_MAX: u64 = 64 << 10;
 
