@@ -19,4 +19,5 @@ mod engine;
 mod slots;
 
 pub use engine::{Engine, PluginInfo, StartError};
+pub use rust_proxy_stream::account::Account;
 pub use rust_proxy_wasm::Imports;

@@ -90,10 +90,21 @@ impl Gateway {
     /// Nothing stays behind.
     pub async fn bind(config: &Config) -> Result<Self, GatewayError> {
         let engine = Engine::start(config).await?;
+        Self::with_engine(&config.server, engine).await
+    }
+
+    /// Listens for an engine that is there, of which the caller may keep a clone.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    ///
+    /// # Cancellation
+    /// Nothing stays behind.
+    pub async fn with_engine(server: &Server, engine: Engine) -> Result<Self, GatewayError> {
         for notice in engine.notices() {
             tracing::warn!(%notice, "the configuration may not be meant like this");
         }
-        Self::open(&config.server, engine).await
+        Self::open(server, engine).await
     }
 
     pub(crate) async fn open<C: Chat>(server: &Server, chat: C) -> Result<Self, GatewayError> {

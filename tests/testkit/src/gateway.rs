@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rust_proxy::Gateway;
 use rust_proxy_core::config::Config;
+use rust_proxy_core::{Account, Engine};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -124,13 +125,15 @@ impl Setup {
         let file = folder.path().join("gateway.toml");
         fs::write(&file, self.text()).expect("a writable folder");
         let config = Config::load(&file, &self.variables).map_err(|problems| problems.to_string())?;
-        let gateway = Gateway::bind(&config).await.map_err(|error| error.to_string())?;
+        let engine = Engine::start(&config).await.map_err(|error| error.to_string())?;
+        let gateway = Gateway::with_engine(&config.server, engine.clone()).await;
+        let gateway = gateway.map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let address = gateway.address();
         let serving = tokio::spawn(gateway.serve(async {
             let _ = stopped.await;
         }));
-        Ok(TestGateway { address, stop: Some(stop), serving, _folder: folder })
+        Ok(TestGateway { address, engine, stop: Some(stop), serving, _folder: folder })
     }
 
     fn text(&self) -> String {
@@ -166,6 +169,7 @@ fn link_components(plugins: &Path) {
 pub struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    engine: Engine,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
     _folder: TempDir,
@@ -207,6 +211,14 @@ impl TestGateway {
         let mut stream = socket.connect(self.address).await.expect("a listening gateway");
         stream.write_all(request.as_bytes()).await.expect("an open connection");
         Response::read(stream).await
+    }
+
+    /// What a plugin did in all exchanges that have ended.
+    ///
+    /// # Panics
+    /// Where there is no such plugin.
+    pub fn account(&self, plugin: &str) -> Account {
+        self.engine.accounts().remove(plugin).expect("a plugin of the configuration")
     }
 
     /// Asks the gateway to end.
