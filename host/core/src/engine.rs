@@ -3,39 +3,52 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
-use rust_proxy_stream::account::{Account, Total};
-use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
+use rust_proxy_stream::account::Account;
+use rust_proxy_stream::exchange::{self, Incoming, Reply};
 use rust_proxy_upstream::EgressError;
-use rust_proxy_wasm::{Component, Imports, LoadError};
+use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
 
-use crate::config::{Config, Notice};
+use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
 use crate::slots::Slots;
 
+mod generation;
 mod providers;
+mod reload;
+mod room;
 mod sandbox;
+mod totals;
+
+use generation::Generation;
+pub use reload::{Reload, needs_restart};
+use room::Room;
+pub use totals::PluginGeneration;
+use totals::Totals;
 
 /// Plugins, pipelines and models at work. Cheap to clone; clones share everything.
 ///
+/// What a configuration describes is a *generation*. [`reload`](Self::reload) puts another in its place; exchanges
+/// that have begun end with the one that they began with.
+///
 /// Has no state outside of itself, so that a process may have several. Needs a tokio runtime around it.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Shared>);
 
-struct Inner {
-    routes: BTreeMap<String, Route>,
-    plugins: Vec<PluginInfo>,
-    totals: BTreeMap<String, Arc<Total>>,
-    notices: Vec<Notice>,
+/// What outlives every generation.
+struct Shared {
+    current: ArcSwap<Generation>,
+    /// Held while a generation is made, so that there is one at a time.
+    reloading: tokio::sync::Mutex<()>,
+    room: Room,
+    /// Where plugins and signers run; made when the first is loaded.
+    runtime: OnceLock<Runtime>,
     slots: Slots,
-    exchange_max: Duration,
-    chat_model: Option<String>,
-    headers: Vec<String>,
+    totals: Totals,
 }
 
 /// What a loaded plugin says of itself, for people.
@@ -46,6 +59,12 @@ pub struct PluginInfo {
     pub name: String,
     /// The component's file.
     pub file: PathBuf,
+    /// The SHA-256 of that file, in hexadecimal.
+    pub sha256: String,
+    /// The generation in which it was loaded: what did not change since is not loaded anew.
+    pub generation: u64,
+    /// Its instances.
+    pub instances: Instances,
     /// Name, version and what it does, in one line.
     pub description: String,
     /// What it imports.
@@ -78,6 +97,17 @@ enum StartProblem {
     Provider { model: String, provider: String, error: EgressError },
     #[error("models.{model}.providers.{provider}: Failed to create DevApiClient: {error}")]
     DevApi { model: String, provider: String, error: EgressError },
+    #[error("{0}: changes with a restart only; restart, or set it back")]
+    Fixed(Source),
+    #[error(
+        "pipelines: one has {links} plugins, and there is room for {room}; restart with server.links_max = {links}"
+    )]
+    Links { links: usize, room: usize },
+    #[error(
+        "plugins and signers keep {ready} instances ready, and there is room for {room}; lower `ready`, or restart with \
+         server.ready_max = {ready}"
+    )]
+    Ready { ready: usize, room: usize },
 }
 
 impl Engine {
@@ -86,71 +116,59 @@ impl Engine {
     /// # Errors
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let mut problems = Vec::new();
-        let runtime = sandbox::sandbox(config, &mut problems);
-        let totals: BTreeMap<String, Arc<Total>> =
-            config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
-        sandbox::check_roles(config, &components, &mut problems);
-        let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
-            .pipelines
-            .iter()
-            .map(|(name, it)| (name.as_str(), Arc::new(sandbox::pipeline(it, &components))))
-            .collect();
-        let signers = sandbox::load_signers(config, runtime.as_ref(), &mut problems).await;
-        let mut routes = BTreeMap::new();
-        for (name, model) in &config.models {
-            let pipeline =
-                model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
-            let backend = providers::backend(name, model, &signers, &mut problems);
-            routes.insert(name.clone(), Route { pipeline, backend });
-        }
-        if !problems.is_empty() {
-            return Err(StartError(problems));
-        }
-        let info = |(name, component): (&String, &Component)| PluginInfo {
-            name: name.clone(),
-            file: config.plugins.get(name).map(|plugin| plugin.file.clone()).unwrap_or_default(),
-            description: component.description().to_owned(),
-            imports: component.imports().clone(),
-        };
+        let (room, runtime, totals) = (Room::of(config), OnceLock::new(), Totals::default());
+        let generation = Generation::make(config, None, room, &runtime).await?;
+        generation.register(&totals);
         let server = &config.server;
-        Ok(Self(Arc::new(Inner {
-            routes,
-            plugins: components.iter().map(info).collect(),
-            totals,
-            notices: sandbox::notices(config, &components),
+        Ok(Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(generation),
+            reloading: tokio::sync::Mutex::default(),
+            room,
+            runtime,
             slots: Slots::new(server.streams_max, server.queue_max),
-            exchange_max: server.exchange_max,
-            chat_model: server.chat_model.clone(),
-            headers: providers::dynamic_headers(config),
+            totals,
         })))
+    }
+
+    /// The number of the generation that serves new exchanges, counted from 1.
+    pub fn generation(&self) -> u64 {
+        self.0.current.load().number
     }
 
     /// The names of the models, sorted.
     pub fn models(&self) -> Vec<String> {
-        self.0.routes.keys().cloned().collect()
+        self.0.current.load().routes.keys().cloned().collect()
     }
 
     /// The plugins that are loaded, by name.
-    pub fn plugins(&self) -> &[PluginInfo] {
-        &self.0.plugins
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        self.0.current.load().infos()
     }
 
     /// What each plugin did in all exchanges that have ended, by name.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
-        self.0.totals.iter().map(|(name, total)| (name.clone(), total.snapshot())).collect()
+        self.0.totals.by_name()
+    }
+
+    /// Each plugin as each of the last generations loaded it, by name, the oldest first.
+    pub fn plugin_generations(&self) -> Vec<PluginGeneration> {
+        self.0.totals.by_generation()
     }
 
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
-    pub fn notices(&self) -> &[Notice] {
-        &self.0.notices
+    pub fn notices(&self) -> Vec<Notice> {
+        self.0.current.load().notices.clone()
     }
 
     /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`), in lower case: what
     /// [`Incoming::headers`] may hold.
-    pub fn headers(&self) -> &[String] {
-        &self.0.headers
+    pub fn headers(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.current.load().headers)
+    }
+
+    /// What the present generation was made of, its plugins' files included.
+    pub fn sources(&self) -> Sources {
+        self.0.current.load().sources.clone()
     }
 
     /// Runs one exchange in OpenAI's chat dialect, without headers.
@@ -176,27 +194,23 @@ impl Engine {
     /// # Cancellation
     /// Dropping the call, or the stream that it returned, ends the exchange and frees everything of it.
     pub async fn exchange(&self, incoming: Incoming) -> Result<Reply, ExchangeError> {
-        let inner = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0);
+        let most = shared.current.load().exchange_max;
         let exchange = async move {
-            let slot = inner.slots.take().await.ok_or(ExchangeError::Overloaded)?;
-            Ok((exchange::run(&*inner, incoming).await?, slot))
+            let slot = shared.slots.take().await.ok_or(ExchangeError::Overloaded)?;
+            let generation = shared.current.load_full();
+            Ok((exchange::run(&*generation, incoming).await?, slot))
         };
-        Kept::begin(exchange, self.0.exchange_max).reply().await
-    }
-}
-
-impl Routes for Inner {
-    fn route(&self, model: &str) -> Option<Route> {
-        self.routes.get(model).cloned()
-    }
-
-    fn chat_model(&self) -> Option<&str> {
-        self.chat_model.as_deref()
+        Kept::begin(exchange, most).reply().await
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("models", &self.models()).field("plugins", &self.0.plugins).finish()
+        let generation = self.0.current.load();
+        f.debug_struct("Engine")
+            .field("generation", &generation.number)
+            .field("models", &self.models())
+            .finish()
     }
 }

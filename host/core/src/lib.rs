@@ -18,6 +18,6 @@ mod deadline;
 mod engine;
 mod slots;
 
-pub use engine::{Engine, PluginInfo, StartError};
+pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, StartError, needs_restart};
 pub use rust_proxy_stream::account::Account;
-pub use rust_proxy_wasm::Imports;
+pub use rust_proxy_wasm::{Imports, Instances};

@@ -33,8 +33,8 @@ pub(crate) trait Chat: Clone + Send + Sync + 'static {
     fn models(&self) -> Vec<String>;
 
     /// The headers that an exchange may have, in lower case.
-    fn headers(&self) -> &[String] {
-        &[]
+    fn headers(&self) -> Arc<[String]> {
+        Arc::default()
     }
 
     /// Runs one exchange; dropping it, or the events, cancels it.
@@ -59,7 +59,7 @@ impl Chat for Engine {
         Self::models(self)
     }
 
-    fn headers(&self) -> &[String] {
+    fn headers(&self) -> Arc<[String]> {
         Self::headers(self)
     }
 
@@ -80,6 +80,11 @@ struct App<C> {
 
 /// Everything that is served on the address of the clients.
 pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
+    router_with(server, chat, Bodies::new(server))
+}
+
+/// As [`router`], with a budget for bodies that other routers have too.
+pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, bodies: Bodies) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(completions::<C>))
         .route("/chat", post(message::<C>))
@@ -89,7 +94,7 @@ pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
         .fallback(async || ingress::refuse(Refusal::Route))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(server)), ingress::guard))
         .layer(middleware::from_fn(observe))
-        .with_state(App { chat, heartbeat: server.heartbeat, bodies: Bodies::new(server) })
+        .with_state(App { chat, heartbeat: server.heartbeat, bodies })
 }
 
 async fn completions<C: Chat>(
@@ -109,7 +114,7 @@ async fn message<C: Chat>(
 }
 
 async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, request: Request) -> Response {
-    let headers = listed(app.chat.headers(), request.headers());
+    let headers = listed(&app.chat.headers(), request.headers());
     let body = match app.bodies.read(request).await {
         Ok(body) => body,
         Err(refusal) => return ingress::refuse(refusal),

@@ -105,8 +105,14 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     let choices = request.choices();
     let route =
         routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    if request.spoken() && !route.pipeline.modify.is_empty() {
+        let fix =
+            "no plugin can look at sound: ask for text only, or for a model whose pipeline has no `modify`";
+        return Err(ExchangeError::invalid("modalities", format!("`modalities`: {fix}")));
+    }
     let mut links = route.pipeline.start().await?;
     // ③ process
+    let mut end = End::Stopped;
     let reply = match chain::process(&mut links, &context, &mut request).await? {
         Processed::Respond(text) => canned(&context, choices, Some(&text)),
         Processed::Block => canned(&context, choices, None),
@@ -115,6 +121,7 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
                 Some(model) => routes.route(&model).ok_or(ExchangeError::UnknownModel(model))?.backend,
                 None => route.backend,
             };
+            end = End::Complete;
             // ④ credential ⑤ forward
             let request_id = context.request_id.clone();
             backend.forward(UpstreamRequest { request_id, request, headers }).await?
@@ -124,7 +131,7 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     let chain = ResponseChain::open(links, &context).await?;
     match reply {
         UpstreamReply::Whole(body) => modify_whole(&body, choices, chain).await.map(Reply::Whole),
-        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, choices, chain))),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, choices, chain, end))),
     }
 }
 
@@ -152,13 +159,15 @@ impl ResponseStream {
         Self { inner: Box::pin(events) }
     }
 
-    fn new(body: BodyStream, choices: u32, chain: ResponseChain) -> Self {
+    /// `end` is how it ends if nothing comes in between.
+    fn new(body: BodyStream, choices: u32, chain: ResponseChain, end: End) -> Self {
         let modifying = Modifying {
             body: body.fuse(),
             decoder: Decoder::default(),
             response: Response::new(choices, !chain.is_empty()),
             chain,
             out: VecDeque::new(),
+            end,
         };
         let inner = stream::unfold(State::Open(Box::new(modifying)), |state| async {
             match state {
@@ -191,6 +200,8 @@ struct Modifying {
     decoder: Decoder,
     response: Response,
     out: VecDeque<Bytes>,
+    /// How it ends if nothing comes in between.
+    end: End,
 }
 
 impl Modifying {
@@ -226,20 +237,27 @@ impl Modifying {
         };
         // What came before an error is still good.
         let (flow, stopped) = self.chain.push(flow, || self.response.unfinished()).await?;
+        let last = stopped.is_some() || self.response.has_ended();
+        let finished = if last { self.chain.finish().await } else { Ok(()) };
+        if finished.is_err() {
+            self.response.withhold_end();
+        }
         if let Some(stopped) = stopped {
             self.response.write_stopped(flow, stopped, &mut self.out);
-            self.chain.finish().await?;
+            finished?;
             return Ok(Some(End::Stopped));
         }
         self.response.write(flow, &mut self.out);
+        finished?;
         if !read? {
             return Ok(None);
         }
         self.response.check_complete()?;
+        // Of an answer with fewer choices than were asked for, only the end tells that it has ended.
         self.chain.finish().await?;
         // The end of the body is mostly there already; taking it lets the connection be used again.
         self.body.next().now_or_never();
-        Ok(Some(End::Complete))
+        Ok(Some(self.end.clone()))
     }
 
     /// Reads the blocks that are there; answers whether the terminal marker was among them.

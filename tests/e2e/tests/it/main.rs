@@ -8,6 +8,7 @@ mod lifecycle;
 mod masking;
 mod plugins;
 mod program;
+mod reload;
 mod requests;
 mod splits;
 mod stops;

@@ -95,7 +95,7 @@ impl Bench {
         let gateway = setup
             .server("streams_max = 16\nqueue_max = 0\nheartbeat = '10m'")
             .plugins(&["sensitive-word"])
-            .toml("[plugins.sensitive-word]\nconfig = { words = ['secret'] }\nlimits = { cpu = '5s', wall = '20s' }")
+            .toml("[plugins.sensitive-word]\nready = 1\nconfig = { words = ['secret'] }\nlimits = { cpu = '5s', wall = '20s' }")
             .start()
             .await;
         let streams = Streams::open(&gateway, &healthy).await;
@@ -209,14 +209,13 @@ impl Bench {
     /// Lets the healthy streams come to their end and looks what is left.
     pub(crate) async fn end(self) {
         assert!(!self.log.says(TEXT[1]), "text of an answer is in the log");
-        let again = async {
-            while tasks() != self.tasks {
-                tokio::task::yield_now().await;
-            }
-        };
-        let again = tokio::time::timeout(PATIENCE, again).await;
-        assert!(again.is_ok(), "{} tasks, {} before", tasks(), self.tasks);
+        let again = until(|| tasks() == self.tasks).await;
+        assert!(again, "{} tasks, {} before", tasks(), self.tasks);
         self.streams.end().await;
+        // One that is ready.
+        let plugins = || self.gateway.reloader.engine().plugin_generations();
+        let again = until(|| plugins().iter().all(|plugin| plugin.instances.live == 1)).await;
+        assert!(again, "instances are left: {:?}", plugins());
         let account = self.gateway.account("sensitive-word");
         assert_eq!((account.exchanges, account.failures.len()), (STREAMS as u64, 0));
         self.table.check_document();
@@ -274,6 +273,16 @@ fn since<'a>(before: &BTreeMap<&'a str, u64>, now: &BTreeMap<&'a str, u64>) -> B
 /// The lines that a plugin printed.
 pub(crate) fn printed(lines: &[Line]) -> Vec<&str> {
     lines.iter().filter(|line| line.message == "printed").map(|line| line.field("line")).collect()
+}
+
+/// Waits for something that nobody tells.
+async fn until(is_so: impl Fn() -> bool) -> bool {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.is_ok()
 }
 
 fn tasks() -> usize {
