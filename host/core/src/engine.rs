@@ -15,9 +15,11 @@ use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
 
 use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
+use crate::kv::Stores;
 use crate::slots::Slots;
 
 mod generation;
+mod notices;
 mod providers;
 mod reload;
 mod room;
@@ -47,6 +49,8 @@ struct Shared {
     room: Room,
     /// Where plugins and signers run; made when the first is loaded.
     runtime: OnceLock<Runtime>,
+    /// What plugins keep, which is not a generation's.
+    stores: Stores,
     slots: Slots,
     totals: Totals,
 }
@@ -117,7 +121,8 @@ impl Engine {
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (room, runtime, totals) = (Room::of(config), OnceLock::new(), Totals::default());
-        let generation = Generation::make(config, None, room, &runtime).await?;
+        let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
+        let generation = Generation::make(config, None, room, &runtime, &stores).await?;
         generation.register(&totals);
         let server = &config.server;
         Ok(Self(Arc::new(Shared {
@@ -125,6 +130,7 @@ impl Engine {
             reloading: tokio::sync::Mutex::default(),
             room,
             runtime,
+            stores,
             slots: Slots::new(server.streams_max, server.queue_max),
             totals,
         })))

@@ -16,8 +16,9 @@
 pub mod config;
 mod deadline;
 mod engine;
+mod kv;
 mod slots;
 
 pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, StartError, needs_restart};
 pub use rust_proxy_stream::account::Account;
-pub use rust_proxy_wasm::{Imports, Instances};
+pub use rust_proxy_wasm::{FILES, HTTP, Imports, Instances, KV};

@@ -10,8 +10,9 @@ use rust_proxy_wasm::{Component, Runtime};
 
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
-use super::{PluginInfo, StartError, Totals, providers};
+use super::{PluginInfo, StartError, Totals, notices, providers};
 use crate::config::{self, Config, Notice, Sources};
+use crate::kv::Stores;
 
 pub(super) struct Generation {
     pub(super) number: u64,
@@ -39,12 +40,13 @@ impl Generation {
         before: Option<&Self>,
         room: Room,
         runtime: &OnceLock<Runtime>,
+        stores: &Stores,
     ) -> Result<Self, StartError> {
         let mut problems = Vec::new();
         let number = before.map_or(1, |before| before.number + 1);
         let mut sources = config.sources.clone();
         let runtime = sandbox::runtime(config, room, runtime, &mut problems);
-        let mut sandbox = Sandbox { runtime, number, sources: &mut sources, problems: &mut problems };
+        let mut sandbox = Sandbox { runtime, number, stores, sources: &mut sources, problems: &mut problems };
         let plugins = sandbox.load_plugins(config, before.map(|before| &before.plugins)).await;
         let signers = sandbox.load_signers(config, before.map(|before| &before.signers)).await;
         sandbox::check_roles(config, &plugins, &mut problems);
@@ -66,7 +68,7 @@ impl Generation {
         Ok(Self {
             number,
             routes,
-            notices: sandbox::notices(config, &plugins),
+            notices: notices::notices(config, &plugins, stores).await,
             plugins,
             signers,
             headers: providers::dynamic_headers(config).into(),

@@ -22,8 +22,9 @@ pub enum Reload {
 }
 
 /// See [`needs_restart`].
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
     "admin",
+    "kv",
     "plugins.cache",
     "server.bodies_max",
     "server.body_max",
@@ -64,7 +65,8 @@ impl Engine {
         if !problems.is_empty() {
             return Err(StartError(problems));
         }
-        let next = Generation::make(config, Some(&before), shared.room, &shared.runtime).await?;
+        let next =
+            Generation::make(config, Some(&before), shared.room, &shared.runtime, &shared.stores).await?;
         let changes = before.sources.changes(&next.sources);
         if changes.is_empty() {
             return Ok(Reload::Unchanged);

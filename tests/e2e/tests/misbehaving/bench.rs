@@ -72,6 +72,11 @@ impl Plugins {
         )))
     }
 
+    /// A file in the folder of the configuration.
+    pub(crate) fn file(self, path: &str, text: &str) -> Self {
+        Self(self.0.file(path, text))
+    }
+
     /// A plugin that no toolchain emits.
     pub(crate) fn heart(self, name: &str, limits: &str, heart: &Heart) -> Self {
         self.component(name, limits, heart.plugin())

@@ -32,6 +32,7 @@ async fn each_promise_is_kept_beside_healthy_streams() {
     rows::answers::run(&mut bench).await;
     rows::wasi::run(&mut bench).await;
     rows::http::run(&mut bench, &web).await;
+    rows::files::run(&mut bench).await;
     rows::refused::run(&mut bench).await;
     rows::http::end_slowly(&mut bench, &web, slow).await;
     bench.end().await;

@@ -4,6 +4,7 @@ use crate::bench::{Expected, Plugins, Saw};
 use crate::heart::Heart;
 
 pub(crate) mod answers;
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod refused;
@@ -30,7 +31,7 @@ pub(crate) fn plugins(web: &http::Web) -> Plugins {
         .plugin("fault-long", &BOTH, &fault("cpu = '20s', wall = '20s'"))
         .plugin("fault-wall", &BOTH, &fault("cpu = '60s', wall = '200ms'"));
     let plugins = memory::plugins(answers::plugins(time::plugins(plugins)));
-    http::plugins(wasi::plugins(plugins), web)
+    http::plugins(files::plugins(wasi::plugins(plugins)), web)
 }
 
 /// A failure before anything has left: a status.
