@@ -14,14 +14,26 @@ pub(crate) async fn run(bench: &mut Bench) {
     stays(
         bench,
         "a path out of a granted directory",
-        &["read /data/../gateway.toml", "raw ../gateway.toml", "raw x/../../gateway.toml", "raw /etc/hostname"],
+        &[
+            "read /data/../gateway.toml",
+            "raw ../gateway.toml",
+            "raw x/../../gateway.toml",
+            "raw /etc/hostname",
+        ],
         &["Uncategorized", "not-permitted", "no-entry", "not-permitted"],
     )
     .await;
     stays(
         bench,
         "a symbolic link out of a granted directory, made by the plugin",
-        &["link ../gateway.toml out", "raw out", "link .. up", "raw up/gateway.toml", "link /etc all", "raw all/hostname"],
+        &[
+            "link ../gateway.toml out",
+            "raw out",
+            "link .. up",
+            "raw up/gateway.toml",
+            "link /etc all",
+            "raw all/hostname",
+        ],
         &["ok", "not-permitted", "ok", "not-permitted", "not-permitted", "no-entry"],
     )
     .await;
