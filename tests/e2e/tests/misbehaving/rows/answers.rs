@@ -166,7 +166,7 @@ async fn flood(bench: &mut Bench, promise: &'static str, order: &str) {
     bench.row(
         promise,
         "all of the answer",
-        "100 lines, `more than 100 lines printed; the rest is dropped`",
+        "100 lines, `more than 100 lines printed, the rest is dropped`",
         "none failed",
     );
 }

@@ -20,7 +20,7 @@ pub(crate) async fn run(bench: &mut Bench) {
             "raw x/../../gateway.toml",
             "raw /etc/hostname",
         ],
-        &["Uncategorized", "not-permitted", "no-entry", "not-permitted"],
+        &["PermissionDenied", "not-permitted", "no-entry", "not-permitted"],
     )
     .await;
     stays(
