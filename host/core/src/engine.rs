@@ -10,11 +10,12 @@ use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
 use rust_proxy_stream::account::{Account, Total};
 use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{self, Incoming, Reply, Route, Routes};
+use rust_proxy_stream::exchange::{self, Asking, Incoming, Reply, Route, Routes};
+use rust_proxy_stream::upstream::Backend;
 use rust_proxy_upstream::EgressError;
 use rust_proxy_wasm::{Component, Imports, LoadError};
 
-use crate::config::{Config, Notice};
+use crate::config::{Choice, Config, Notice, Stages};
 use crate::deadline::Kept;
 use crate::slots::Slots;
 
@@ -28,7 +29,7 @@ mod sandbox;
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    routes: BTreeMap<String, Route>,
+    routes: BTreeMap<String, Model>,
     plugins: Vec<PluginInfo>,
     totals: BTreeMap<String, Arc<Total>>,
     notices: Vec<Notice>,
@@ -36,6 +37,12 @@ struct Inner {
     exchange_max: Duration,
     chat_model: Option<String>,
     headers: Vec<String>,
+}
+
+/// A model at work.
+struct Model {
+    pipelines: Choice<Arc<Pipeline>>,
+    backend: Arc<dyn Backend>,
 }
 
 /// What a loaded plugin says of itself, for people.
@@ -67,7 +74,7 @@ enum StartProblem {
     #[error(
         "pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`"
     )]
-    Role { pipeline: String, stage: &'static str, plugin: String, interface: &'static str },
+    Role { pipeline: String, stage: String, plugin: String, interface: &'static str },
     #[error("plugins.{name}.grant: {error}")]
     Fetch { name: String, error: EgressError },
     #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]
@@ -87,23 +94,21 @@ impl Engine {
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let mut problems = Vec::new();
-        let runtime = sandbox::sandbox(config, &mut problems);
+        let choices: BTreeMap<&String, Choice<Stages>> =
+            config.models.iter().map(|(name, model)| (name, config.choice(model, name))).collect();
+        let runtime = sandbox::sandbox(config, choices.values(), &mut problems);
         let totals: BTreeMap<String, Arc<Total>> =
             config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
         let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
         sandbox::check_roles(config, &components, &mut problems);
-        let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
-            .pipelines
-            .iter()
-            .map(|(name, it)| (name.as_str(), Arc::new(sandbox::pipeline(it, &components))))
-            .collect();
+        let mut pipelines = sandbox::Pipelines::new(&components);
         let signers = sandbox::load_signers(config, runtime.as_ref(), &mut problems).await;
         let mut routes = BTreeMap::new();
-        for (name, model) in &config.models {
-            let pipeline =
-                model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
+        for (name, choice) in choices {
+            let Some(model) = config.models.get(name) else { continue };
+            let pipelines = choice.map(&mut |stages| pipelines.of(stages));
             let backend = providers::backend(name, model, &signers, &mut problems);
-            routes.insert(name.clone(), Route { pipeline, backend });
+            routes.insert(name.clone(), Model { pipelines, backend });
         }
         if !problems.is_empty() {
             return Err(StartError(problems));
@@ -123,7 +128,7 @@ impl Engine {
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
             chat_model: server.chat_model.clone(),
-            headers: providers::dynamic_headers(config),
+            headers: providers::headers(config),
         })))
     }
 
@@ -147,8 +152,8 @@ impl Engine {
         &self.0.notices
     }
 
-    /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`), in lower case: what
-    /// [`Incoming::headers`] may hold.
+    /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`, and the conditions of
+    /// rules), in lower case: what [`Incoming::headers`] may hold.
     pub fn headers(&self) -> &[String] {
         &self.0.headers
     }
@@ -186,8 +191,9 @@ impl Engine {
 }
 
 impl Routes for Inner {
-    fn route(&self, model: &str) -> Option<Route> {
-        self.routes.get(model).cloned()
+    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route> {
+        let Model { pipelines, backend } = self.routes.get(model)?;
+        Some(Route { pipeline: Arc::clone(pipelines.choose(asking)), backend: Arc::clone(backend) })
     }
 
     fn chat_model(&self) -> Option<&str> {

@@ -75,6 +75,10 @@ pub(crate) fn refuse(refusal: Refusal) -> Response {
     ApiError::from(refusal).into_response()
 }
 
+/// The name of the request's key, among its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyName(pub(crate) String);
+
 /// Who may ask.
 pub(crate) struct Guard {
     /// None: any Host.
@@ -194,11 +198,12 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     response
 }
 
-async fn admit(guard: &Guard, request: Request, next: Next) -> Response {
+async fn admit(guard: &Guard, mut request: Request, next: Next) -> Response {
     match guard.key(&request) {
         Ok(name) => {
             if let Some(name) = name {
                 tracing::Span::current().record("key", name);
+                request.extensions_mut().insert(KeyName(name.to_owned()));
             }
             next.run(request).await
         }

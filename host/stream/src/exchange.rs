@@ -25,12 +25,25 @@ pub struct Incoming {
     pub dialect: Dialect,
     /// The body.
     pub body: Bytes,
-    /// The headers that the configuration asks for by name (`dynamic::NAME`), and no others: names in lower
-    /// case. Plugins do not see them.
+    /// The name of the client's key, where one was needed. Plugins do not see it.
+    pub key: Option<String>,
+    /// The headers that the configuration asks for by name (`dynamic::NAME`, and the conditions of rules), and no
+    /// others: names in lower case, each once. Plugins do not see them.
     pub headers: Vec<(String, String)>,
 }
 
-/// What a model's name stands for.
+/// What a request says besides its model and its body: a pipeline may be chosen by it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asking<'a> {
+    /// What it is written in, and so where it came in.
+    pub dialect: Dialect,
+    /// As [`Incoming::key`].
+    pub key: Option<&'a str>,
+    /// As [`Incoming::headers`].
+    pub headers: &'a [(String, String)],
+}
+
+/// What a model's name stands for, to one who asks.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// The plugins of its exchanges.
@@ -42,7 +55,10 @@ pub struct Route {
 /// Finds the [`Route`] of a model.
 pub trait Routes: Send + Sync {
     /// `None` where the configuration does not have the model.
-    fn route(&self, model: &str) -> Option<Route>;
+    ///
+    /// Called once before ③: its pipeline is that of the exchange, in both directions. Called again where a
+    /// processor chose another model; then only its backend counts.
+    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route>;
 
     /// The model of a request to `POST /chat` that names none.
     fn chat_model(&self) -> Option<&str> {
@@ -89,7 +105,7 @@ pub enum End {
 /// connection is closed.
 pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, ExchangeError> {
     // ② parse
-    let Incoming { request_id, dialect, body, headers } = incoming;
+    let Incoming { request_id, dialect, body, key, headers } = incoming;
     let body = match dialect {
         Dialect::OpenAiChat => body,
         Dialect::Chat => dialect::to_openai_chat(&body, routes.chat_model())?,
@@ -103,8 +119,10 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         metadata: Vec::new(),
     };
     let choices = request.choices();
-    let route =
-        routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    let asking = Asking { dialect, key: key.as_deref(), headers: &headers };
+    let route = routes
+        .route(&context.model, asking)
+        .ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
     let mut links = route.pipeline.start().await?;
     // ③ process
     let reply = match chain::process(&mut links, &context, &mut request).await? {
@@ -112,7 +130,9 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         Processed::Block => canned(&context, choices, None),
         Processed::Forward { route: other } => {
             let backend = match other {
-                Some(model) => routes.route(&model).ok_or(ExchangeError::UnknownModel(model))?.backend,
+                Some(model) => {
+                    routes.route(&model, asking).ok_or(ExchangeError::UnknownModel(model))?.backend
+                }
                 None => route.backend,
             };
             // ④ credential ⑤ forward

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{End, Incoming, Reply, Route, Routes, StreamEvent, run};
+use rust_proxy_stream::exchange::{Asking, End, Incoming, Reply, Route, Routes, StreamEvent, run};
 use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
 use rust_proxy_stream::{ExchangeError, UpstreamError};
 
@@ -29,7 +29,7 @@ impl Backend for Upstream {
 struct Scene(Route);
 
 impl Routes for Scene {
-    fn route(&self, _: &str) -> Option<Route> {
+    fn route(&self, _: &str, _: Asking<'_>) -> Option<Route> {
         Some(self.0.clone())
     }
 }

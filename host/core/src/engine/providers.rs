@@ -12,14 +12,14 @@ use super::StartProblem;
 use super::sandbox::Signers;
 use crate::config::{self, Config};
 
-/// The headers that any provider asks for.
-pub(super) fn dynamic_headers(config: &Config) -> Vec<String> {
+/// The headers that any provider or rule asks for.
+pub(super) fn headers(config: &Config) -> Vec<String> {
     let providers = config.models.values().flat_map(|model| model.providers.values());
     let headers = providers.flat_map(|provider| match provider {
         config::Provider::DevApi(provider) => provider.headers().map(str::to_owned).collect(),
         config::Provider::OpenAi(_) => Vec::new(),
     });
-    headers.collect::<BTreeSet<String>>().into_iter().collect()
+    headers.chain(config.rule_headers().map(str::to_owned)).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 pub(super) fn backend(

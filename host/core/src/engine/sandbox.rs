@@ -12,12 +12,12 @@ use rust_proxy_upstream::{EgressError, GuardedFetch};
 use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings};
 
 use super::StartProblem;
-use crate::config::{self, Config, Granted, Notice};
+use crate::config::{self, Choice, Config, Granted, Notice, Stages};
 
-/// How many instances there can be at once: those of every exchange, and two generations of ready and trial
-/// ones.
-fn slots(config: &Config) -> u32 {
-    let links = config.pipelines.values().map(|pipeline| plugins_of(pipeline).len()).max().unwrap_or(0);
+/// How many instances there can be at once: those of every exchange, each with the longest pipeline that rules
+/// come to, and two generations of ready and trial ones.
+fn slots<'a>(config: &Config, choices: impl Iterator<Item = &'a Choice<Stages>>) -> u32 {
+    let links = choices.flat_map(Choice::all).map(|stages| stages.plugins().len()).max().unwrap_or(0);
     let ready: usize = config.plugins.values().map(|plugin| plugin.ready + 1).sum();
     let signing = config.signers.len() * rust_proxy_wasm::Signer::SLOTS as usize;
     let kept = ready.saturating_add(signing).saturating_mul(2);
@@ -25,20 +25,16 @@ fn slots(config: &Config) -> u32 {
     u32::try_from(slots).unwrap_or(u32::MAX)
 }
 
-/// The plugins of a pipeline, each once.
-fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
-    let mut names: Vec<&str> = pipeline.process.iter().chain(&pipeline.modify).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
 /// Where plugins and signers run; `None` where there are none, or where it could not be made.
-pub(super) fn sandbox(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Runtime> {
+pub(super) fn sandbox<'a>(
+    config: &Config,
+    choices: impl Iterator<Item = &'a Choice<Stages>>,
+    problems: &mut Vec<StartProblem>,
+) -> Option<Runtime> {
     if config.plugins.is_empty() && config.signers.is_empty() {
         return None;
     }
-    let runtime = Runtime::new(RuntimeOptions { slots: slots(config) });
+    let runtime = Runtime::new(RuntimeOptions { slots: slots(config, choices) });
     runtime.map_err(|error| problems.push(StartProblem::Runtime(error))).ok()
 }
 
@@ -113,21 +109,48 @@ pub(super) fn check_roles(
     problems: &mut Vec<StartProblem>,
 ) {
     for (pipeline, stages) in &config.pipelines {
-        let mut check = |stage, interface, plugins: &[String], has: fn(Roles) -> bool| {
+        let mut check = |place: &str, stage: &str, interface, plugins: &[String], has: fn(Roles) -> bool| {
             for plugin in plugins {
                 if components.get(plugin).is_some_and(|component| !has(component.roles())) {
-                    let (pipeline, plugin) = (pipeline.clone(), plugin.clone());
+                    let (pipeline, plugin) = (format!("{pipeline}{place}"), plugin.clone());
+                    let stage = stage.to_owned();
                     problems.push(StartProblem::Role { pipeline, stage, plugin, interface });
                 }
             }
         };
-        check("process", "processor", &stages.process, |roles| roles.processor);
-        check("modify", "response-modifier", &stages.modify, |roles| roles.modifier);
+        let lists = stages.when.iter().enumerate().filter_map(|(number, rule)| match &rule.effect {
+            config::Effect::Add { process, modify } => {
+                Some((format!(".when[{number}]"), ["process_also", "modify_also"], process, modify))
+            }
+            config::Effect::Use(_) => None,
+        });
+        let own = (String::new(), ["process", "modify"], &stages.process, &stages.modify);
+        for (place, names, process, modify) in std::iter::once(own).chain(lists) {
+            check(&place, names[0], "processor", process, |roles| roles.processor);
+            check(&place, names[1], "response-modifier", modify, |roles| roles.modifier);
+        }
     }
 }
 
-pub(super) fn pipeline(stages: &config::Pipeline, components: &BTreeMap<String, Component>) -> Pipeline {
-    let names = plugins_of(stages);
+/// The pipelines of all models, each made once.
+pub(super) struct Pipelines<'a> {
+    components: &'a BTreeMap<String, Component>,
+    made: BTreeMap<Stages, Arc<Pipeline>>,
+}
+
+impl<'a> Pipelines<'a> {
+    pub(super) fn new(components: &'a BTreeMap<String, Component>) -> Self {
+        Self { components, made: BTreeMap::new() }
+    }
+
+    pub(super) fn of(&mut self, stages: Stages) -> Arc<Pipeline> {
+        let make = |stages: &Stages| Arc::new(pipeline(stages, self.components));
+        Arc::clone(self.made.entry(stages).or_insert_with_key(make))
+    }
+}
+
+fn pipeline(stages: &Stages, components: &BTreeMap<String, Component>) -> Pipeline {
+    let names = stages.plugins();
     let places = |plugins: &[String]| {
         plugins.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
     };

@@ -53,7 +53,7 @@ impl Drop for Scene {
 }
 
 impl Routes for Scene {
-    fn route(&self, model: &str) -> Option<Route> {
+    fn route(&self, model: &str, _: exchange::Asking<'_>) -> Option<Route> {
         let route = || Route { pipeline: Arc::new(Pipeline::default()), backend: self.providers.clone() };
         (model == "ours").then(route)
     }
@@ -108,7 +108,7 @@ impl Scene {
     ) -> Result<Reply, ExchangeError> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = body.to_string().into();
-        exchange::run(self, Incoming { request_id: "r1".to_owned(), dialect, body, headers }).await
+        exchange::run(self, Incoming { request_id: "r1".to_owned(), dialect, body, headers, ..Incoming::default() }).await
     }
 }
 

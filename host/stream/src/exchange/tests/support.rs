@@ -85,7 +85,7 @@ pub(super) struct Scene {
 }
 
 impl Routes for Scene {
-    fn route(&self, model: &str) -> Option<Route> {
+    fn route(&self, model: &str, _: Asking<'_>) -> Option<Route> {
         let route = || Route {
             pipeline: Arc::clone(&self.pipeline),
             backend: Arc::<Upstream>::clone(&self.upstream),
