@@ -103,7 +103,8 @@ impl Config {
     /// The plugins that may run for a model, and for whom. None without a pipeline.
     pub(crate) fn choice(&self, model: &Model, name: &str) -> Choice<Stages> {
         let keys = self.server.keys.iter().map(|key| key.name.as_str());
-        let resolve = |pipeline: &String| pipelines::Resolver::new(&self.pipelines, keys).resolve(name, pipeline);
+        let resolve =
+            |pipeline: &String| pipelines::Resolver::new(&self.pipelines, keys).resolve(name, pipeline);
         // What cannot be resolved was refused.
         model.pipeline.as_ref().and_then(resolve).unwrap_or(Choice::Run(Stages::default()))
     }

@@ -38,7 +38,9 @@ impl Fake {
         Self(Arc::new(|Incoming { dialect, body, key, headers, .. }| {
             let body = String::from_utf8_lossy(&body);
             Ok(Answer::Whole(
-                json!({ "dialect": dialect.name(), "key": key, "headers": headers, "body": body }).to_string().into(),
+                json!({ "dialect": dialect.name(), "key": key, "headers": headers, "body": body })
+                    .to_string()
+                    .into(),
             ))
         }))
     }

@@ -69,20 +69,33 @@ pub(super) struct Pipelines<'a> {
     pub(super) uses: Vec<(String, Node<'a>)>,
     /// The places of pipelines and of their rules.
     places: BTreeMap<String, (Node<'a>, Vec<Node<'a>>)>,
+    /// Whether all rules could be read.
+    whole: bool,
 }
 
 pub(super) fn read<'a>(root: &mut Table<'a>) -> Pipelines<'a> {
-    let mut all = Pipelines { by_name: BTreeMap::new(), uses: Vec::new(), places: BTreeMap::new() };
+    let mut all =
+        Pipelines { by_name: BTreeMap::new(), uses: Vec::new(), places: BTreeMap::new(), whole: true };
     for (name, node) in root.section("pipelines", Table::rest) {
-        let mut rules = Vec::new();
+        let (mut rules, mut given) = (Vec::new(), false);
         let pipeline = node.table(|t| {
             let process = links(t, "process", &mut all.uses);
             let modify = links(t, "modify", &mut all.uses);
-            rules = t.get("when").map(|node| node.items()).unwrap_or_default();
-            let when = rules.iter().map(|rule| rule.table(|t| rules::read(t, &mut all.uses))).collect();
+            let items = t.get("when").map(|node| node.items()).unwrap_or_default();
+            given = !items.is_empty();
+            let mut when = Vec::new();
+            for item in items {
+                match item.table(|t| rules::read(t, &mut all.uses)) {
+                    Some(rule) => {
+                        when.push(rule);
+                        rules.push(item);
+                    }
+                    None => all.whole = false,
+                }
+            }
             Pipeline { process, modify, when }
         });
-        if pipeline == Pipeline::default() {
+        if pipeline == Pipeline::default() && !given {
             node.conflict::<()>(
                 "this pipeline is empty",
                 "write process = [\"PLUGIN\"] or modify = [\"PLUGIN\"]",

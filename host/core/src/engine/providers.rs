@@ -19,7 +19,11 @@ pub(super) fn headers(config: &Config) -> Vec<String> {
         config::Provider::DevApi(provider) => provider.headers().map(str::to_owned).collect(),
         config::Provider::OpenAi(_) => Vec::new(),
     });
-    headers.chain(config.rule_headers().map(str::to_owned)).collect::<BTreeSet<String>>().into_iter().collect()
+    headers
+        .chain(config.rule_headers().map(str::to_owned))
+        .collect::<BTreeSet<String>>()
+        .into_iter()
+        .collect()
 }
 
 pub(super) fn backend(

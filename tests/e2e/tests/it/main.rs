@@ -7,6 +7,7 @@ mod faults;
 mod lifecycle;
 mod masking;
 mod plugins;
+mod policy;
 mod program;
 mod requests;
 mod splits;

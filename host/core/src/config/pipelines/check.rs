@@ -9,14 +9,10 @@ use crate::config::reader::{Node, Table};
 use crate::config::server::Server;
 
 /// Reports what of the rules would do nothing.
-pub(in crate::config) fn check(
-    pipelines: &Pipelines<'_>,
-    models: &BTreeMap<String, Model>,
-    server: &Server,
-) {
+pub(in crate::config) fn check(pipelines: &Pipelines<'_>, models: &BTreeMap<String, Model>, server: &Server) {
     let keys: Vec<&str> = server.keys.iter().map(|key| key.name.as_str()).collect();
     let reach = reach(&pipelines.by_name, models);
-    let mut fit = true;
+    let mut fit = pipelines.whole;
     for (name, (node, places)) in &pipelines.places {
         let Some(pipeline) = pipelines.by_name.get(name) else { continue };
         fit &= !leads_back(name, node, &pipelines.by_name);
@@ -24,8 +20,9 @@ pub(in crate::config) fn check(
             let last = number + 1 == pipeline.when.len();
             let running = reach.get(name.as_str());
             let subject = Subject { name, pipeline, rule, last, place };
-            fit &= subject.check_names(&keys, &pipelines.by_name) & subject.check_models(models, running);
-            subject.check_effect();
+            fit &= subject.check_names(&keys, &pipelines.by_name)
+                & subject.check_models(models, running)
+                & subject.check_effect();
         }
     }
     if fit {
@@ -114,7 +111,8 @@ impl<'n> Subject<'_, 'n> {
         if let Effect::Use(Some(other)) = &self.rule.effect
             && !pipelines.contains_key(other)
         {
-            let fix = suggest(other, pipelines.keys().map(String::as_str).filter(|known| *known != self.name));
+            let fix =
+                suggest(other, pipelines.keys().map(String::as_str).filter(|known| *known != self.name));
             missing(self.at("use"), "pipeline", other, fix);
         }
         fit
@@ -125,10 +123,9 @@ impl<'n> Subject<'_, 'n> {
         let mut fit = true;
         for name in &self.rule.conditions.models {
             let (message, fix) = match models.contains_key(name) {
-                false => (
-                    format!("there is no model {name:?}"),
-                    suggest(name, models.keys().map(String::as_str)),
-                ),
+                false => {
+                    (format!("there is no model {name:?}"), suggest(name, models.keys().map(String::as_str)))
+                }
                 true if running.is_some_and(|running| !running.contains(name.as_str())) => (
                     format!("the model {name:?} does not run this pipeline"),
                     format!("write pipeline = {:?} in [models.{name}], or remove it here", self.name),
@@ -141,14 +138,17 @@ impl<'n> Subject<'_, 'n> {
         fit
     }
 
-    fn check_effect(&self) {
+    /// Whether it makes a difference by itself.
+    fn check_effect(&self) -> bool {
+        let mut fit = true;
         if self.rule.conditions.is_empty() && !(self.last && matches!(self.rule.effect, Effect::Use(_))) {
+            fit = false;
             self.place.conflict::<()>(
                 "a rule without a condition always holds",
                 "put it last, with `use`; plugins that always run belong in the pipeline's own lists",
             );
         }
-        let Effect::Add { process, modify } = &self.rule.effect else { return };
+        let Effect::Add { process, modify } = &self.rule.effect else { return fit };
         let lists = [
             ("process_also", process, "process", &self.pipeline.process),
             ("modify_also", modify, "modify", &self.pipeline.modify),
@@ -156,9 +156,11 @@ impl<'n> Subject<'_, 'n> {
         for (key, more, list, own) in lists {
             for name in more.iter().filter(|name| own.contains(name)) {
                 let message = format!("{name:?} is in the pipeline's {list} already, so this adds nothing");
+                fit = false;
                 self.at(key).conflict::<()>(message, "remove it from one of the two");
             }
         }
+        fit
     }
 }
 

@@ -13,8 +13,8 @@ use rust_proxy_stream::exchange::Asking;
 use super::{Conditions, Effect, HeaderTest, Pipeline, Stages};
 
 /// The most work for the rules of one model, in sets of requests that are followed: a dozen rules that have nothing
-/// to do with one another take some thousand, and a moment.
-const WORK_MAX: usize = 20_000;
+/// to do with one another take eight thousand, and a moment.
+const WORK_MAX: usize = 10_000;
 
 /// A tree of questions to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,10 @@ struct Reading<'a> {
 
 impl<'a> Resolver<'a> {
     /// For pipelines whose rules name only pipelines that are there, without a circle among them.
-    pub(crate) fn new(pipelines: &'a BTreeMap<String, Pipeline>, keys: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new(
+        pipelines: &'a BTreeMap<String, Pipeline>,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Self {
         let named = |value: &str| Kind::Named(value.to_owned());
         // Whoever embeds an engine may run requests without a key.
         let keys = keys.map(named).chain([Kind::Absent]).collect();
@@ -263,9 +266,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// The headers that rules ask for, each as often as it is named.
-pub(crate) fn headers(
-    pipelines: &BTreeMap<String, Pipeline>,
-) -> impl Iterator<Item = (&str, &HeaderTest)> {
+pub(crate) fn headers(pipelines: &BTreeMap<String, Pipeline>) -> impl Iterator<Item = (&str, &HeaderTest)> {
     let rules = pipelines.values().flat_map(|pipeline| &pipeline.when);
     rules.flat_map(|rule| &rule.conditions.headers).map(|(name, test)| (name.as_str(), test))
 }

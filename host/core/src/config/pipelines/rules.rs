@@ -71,49 +71,55 @@ impl Conditions {
     }
 }
 
-pub(super) fn read<'a>(t: &mut Table<'a>, uses: &mut Vec<(String, Node<'a>)>) -> Rule {
-    let mut values = |key| t.get(key).map(|node| one_or_more(&node, Node::name)).unwrap_or_default();
-    let (models, keys) = (values("model"), values("key"));
-    let routes = t.get("route").map(|node| one_or_more(&node, route)).unwrap_or_default();
-    let headers = t.get("header").map(|node| headers(&node)).unwrap_or_default();
-    Rule { conditions: Conditions { models, keys, routes, headers }, effect: effect(t, uses) }
+/// `None` where a part of it cannot be read, which has been reported.
+pub(super) fn read<'a>(t: &mut Table<'a>, uses: &mut Vec<(String, Node<'a>)>) -> Option<Rule> {
+    let models = t.get("model").map(|node| one_or_more(&node, Node::name));
+    let keys = t.get("key").map(|node| one_or_more(&node, Node::name));
+    let routes = t.get("route").map(|node| one_or_more(&node, route));
+    let headers = t.get("header").map(|node| headers(&node));
+    let effect = effect(t, uses);
+    let conditions = Conditions {
+        models: models.unwrap_or_else(|| Some(Vec::new()))?,
+        keys: keys.unwrap_or_else(|| Some(Vec::new()))?,
+        routes: routes.unwrap_or_else(|| Some(Vec::new()))?,
+        headers: headers.unwrap_or_else(|| Some(BTreeMap::new()))?,
+    };
+    Some(Rule { conditions, effect: effect? })
 }
 
-fn effect<'a>(t: &mut Table<'a>, uses: &mut Vec<(String, Node<'a>)>) -> Effect {
+fn effect<'a>(t: &mut Table<'a>, uses: &mut Vec<(String, Node<'a>)>) -> Option<Effect> {
     const FIX: &str = "write use = \"PIPELINE\", or process_also = [\"PLUGIN\"], modify_also = [\"PLUGIN\"]";
     let chosen = t.get("use");
     let (process, modify) = (links(t, "process_also", uses), links(t, "modify_also", uses));
     match (chosen, process.is_empty() && modify.is_empty()) {
-        (Some(node), true) => return Effect::Use(node.name().filter(|name| name != NONE)),
+        (Some(node), true) => Some(Effect::Use(Some(node.name()?).filter(|name| name != NONE))),
         (Some(node), false) => {
-            node.problem::<()>("a rule chooses a pipeline or adds plugins", "make two rules of it");
+            node.problem("a rule chooses a pipeline or adds plugins", "make two rules of it")
         }
-        (None, true) => {
-            t.node.conflict::<()>("this rule does nothing", FIX);
-        }
-        (None, false) => {}
+        (None, true) => t.node.conflict("this rule does nothing", FIX),
+        (None, false) => Some(Effect::Add { process, modify }),
     }
-    Effect::Add { process, modify }
 }
 
-/// A value, or a list of different ones.
-fn one_or_more<'a>(node: &Node<'a>, read: impl Fn(&Node<'a>) -> Option<String>) -> Vec<String> {
-    let Some(DeValue::Array(_)) = node.value() else { return read(node).into_iter().collect() };
+/// A value, or a list of different ones; `None` where one of them cannot be read.
+fn one_or_more<'a>(node: &Node<'a>, read: impl Fn(&Node<'a>) -> Option<String>) -> Option<Vec<String>> {
+    let Some(DeValue::Array(_)) = node.value() else { return Some(vec![read(node)?]) };
     let items = node.items();
     if items.is_empty() {
-        node.problem::<()>("the list is empty, so this holds for no request", "write a value, or remove it");
+        return node
+            .problem("the list is empty, so this holds for no request", "write a value, or remove it");
     }
-    let mut values = Vec::new();
+    let mut values: Vec<Option<String>> = Vec::new();
     for item in items {
-        match read(&item) {
-            Some(value) if values.contains(&value) => {
-                item.problem::<()>(format!("{value:?} is named twice"), "remove one of them");
+        let value = read(&item);
+        values.push(match value {
+            Some(value) if values.contains(&Some(value.clone())) => {
+                item.problem(format!("{value:?} is named twice"), "remove one of them")
             }
-            Some(value) => values.push(value),
-            None => {}
-        }
+            value => value,
+        });
     }
-    values
+    values.into_iter().collect()
 }
 
 fn route(node: &Node<'_>) -> Option<String> {
@@ -125,42 +131,51 @@ fn route(node: &Node<'_>) -> Option<String> {
     node.problem(format!("{route:?} takes no chat requests"), suggest(&route, routes()))
 }
 
-fn headers(node: &Node<'_>) -> BTreeMap<String, HeaderTest> {
-    const FIX: &str = "write header = { x-… = \"VALUE\" }, or true in place of a value where any will do";
-    if let Some(DeValue::Table(table)) = node.value()
-        && table.is_empty()
-    {
-        node.problem::<()>("no header is named", FIX);
+const HEADER_FIX: &str = "write header = { x-… = \"VALUE\" }, or true in place of a value where any will do";
+
+fn headers(node: &Node<'_>) -> Option<BTreeMap<String, HeaderTest>> {
+    let Some(DeValue::Table(_)) = node.value() else { return node.wrong_type("a table", HEADER_FIX) };
+    let tests: Vec<_> = node
+        .table(Table::rest)
+        .into_iter()
+        .map(|(name, node)| Some((header_name(&name, &node)?, header_test(&node)?, node)))
+        .collect();
+    if tests.is_empty() {
+        return node.problem("no header is named", HEADER_FIX);
     }
     let mut headers = BTreeMap::new();
-    for (written, value) in node.table(Table::rest) {
-        let name = written.to_ascii_lowercase();
-        let refused = match name.parse::<HeaderName>() {
-            Err(_) => "this is not the name of a header",
-            // They hold credentials, or say where the gateway is.
-            Ok(_) if CLIENTS_OWN.contains(&name.as_str()) || name == "x-api-key" => {
-                "this header is between the client and the gateway; `key` is the condition for client keys"
-            }
-            Ok(_) => {
-                let test = match value.value() {
-                    Some(DeValue::Boolean(true)) => HeaderTest::Present,
-                    Some(DeValue::String(_) | DeValue::Array(_)) => {
-                        HeaderTest::OneOf(one_or_more(&value, header_value))
-                    }
-                    _ => {
-                        value.wrong_type::<()>("a header's value, or true", FIX);
-                        continue;
-                    }
-                };
-                if headers.insert(name, test).is_some() {
-                    value.problem::<()>("this header is named twice", "remove one of them");
-                }
-                continue;
-            }
-        };
-        value.problem::<()>(refused, FIX);
+    for test in tests {
+        let (name, test, node) = test?;
+        if headers.insert(name, test).is_some() {
+            return node.problem("this header is named twice", "remove one of them");
+        }
     }
-    headers
+    Some(headers)
+}
+
+fn header_name(name: &str, node: &Node<'_>) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    if name.parse::<HeaderName>().is_err() {
+        return node.problem("this is not the name of a header", HEADER_FIX);
+    }
+    // They hold credentials, or say where the gateway is.
+    if CLIENTS_OWN.contains(&name.as_str()) || name == "x-api-key" {
+        return node.problem(
+            "this header is between the client and the gateway",
+            "`key` is the condition for client keys",
+        );
+    }
+    Some(name)
+}
+
+fn header_test(node: &Node<'_>) -> Option<HeaderTest> {
+    match node.value() {
+        Some(DeValue::Boolean(true)) => Some(HeaderTest::Present),
+        Some(DeValue::String(_) | DeValue::Array(_)) => {
+            one_or_more(node, header_value).map(HeaderTest::OneOf)
+        }
+        _ => node.wrong_type("a header's value, or true", HEADER_FIX),
+    }
 }
 
 fn header_value(node: &Node<'_>) -> Option<String> {
@@ -181,8 +196,7 @@ impl fmt::Display for Rule {
             Effect::Add { process, modify } => {
                 let lists = [("process also ", process), ("modify also ", modify)];
                 let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
-                let lists: Vec<_> =
-                    lists.map(|(what, list)| format!("{what}{}", list.join(" → "))).collect();
+                let lists: Vec<_> = lists.map(|(what, list)| format!("{what}{}", list.join(" → "))).collect();
                 f.write_str(&lists.join(", "))
             }
         }

@@ -108,7 +108,11 @@ impl Scene {
     ) -> Result<Reply, ExchangeError> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = body.to_string().into();
-        exchange::run(self, Incoming { request_id: "r1".to_owned(), dialect, body, headers, ..Incoming::default() }).await
+        exchange::run(
+            self,
+            Incoming { request_id: "r1".to_owned(), dialect, body, headers, ..Incoming::default() },
+        )
+        .await
     }
 }
 
