@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
-use rust_proxy_stream::account::{Account, Total};
+use rust_proxy_stream::account::{Account, Times, Total};
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::exchange::{self, Asking, Incoming, Reply, Route, Routes};
 use rust_proxy_stream::upstream::Backend;
@@ -17,10 +17,14 @@ use rust_proxy_wasm::{Component, Imports, LoadError};
 
 use crate::config::{Choice, Config, Notice, Stages};
 use crate::deadline::Kept;
-use crate::slots::Slots;
+use crate::slots::{SlotCounts, Slots};
 
 mod providers;
 mod sandbox;
+mod upstreams;
+
+pub use upstreams::ProviderCounts;
+use upstreams::Upstreams;
 
 /// Plugins, pipelines and models at work. Cheap to clone; clones share everything.
 ///
@@ -32,6 +36,7 @@ struct Inner {
     routes: BTreeMap<String, Model>,
     plugins: Vec<PluginInfo>,
     totals: BTreeMap<String, Arc<Total>>,
+    upstreams: Upstreams,
     notices: Vec<Notice>,
     slots: Slots,
     exchange_max: Duration,
@@ -57,6 +62,20 @@ pub struct PluginInfo {
     pub description: String,
     /// What it imports.
     pub imports: Imports,
+}
+
+/// A plugin as one generation loaded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PluginGeneration {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The generation that loaded it.
+    pub generation: u64,
+    /// What it did in the exchanges that have ended.
+    pub account: Account,
+    /// What its calls took in each of them.
+    pub times: Times,
 }
 
 /// Why a configuration could not be started: one block per problem.
@@ -104,10 +123,14 @@ impl Engine {
         let mut pipelines = sandbox::Pipelines::new(&components);
         let signers = sandbox::load_signers(config, runtime.as_ref(), &mut problems).await;
         let mut routes = BTreeMap::new();
+        let upstreams = Upstreams::default();
         for (name, choice) in choices {
             let Some(model) = config.models.get(name) else { continue };
             let pipelines = choice.map(&mut |stages| pipelines.of(stages));
-            let backend = providers::backend(name, model, &signers, &mut problems);
+            let (backend, tallies) = providers::backend(name, model, &signers, &upstreams, &mut problems);
+            for (provider, tally) in &tallies {
+                upstreams.keep(name, provider, tally);
+            }
             routes.insert(name.clone(), Model { pipelines, backend });
         }
         if !problems.is_empty() {
@@ -124,6 +147,7 @@ impl Engine {
             routes,
             plugins: components.iter().map(info).collect(),
             totals,
+            upstreams,
             notices: sandbox::notices(config, &components),
             slots: Slots::new(server.streams_max, server.queue_max),
             exchange_max: server.exchange_max,
@@ -145,6 +169,25 @@ impl Engine {
     /// What each plugin did in all exchanges that have ended, by name.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.0.totals.iter().map(|(name, total)| (name.clone(), total.snapshot())).collect()
+    }
+
+    /// What each plugin did in all exchanges that have ended, by the generation that loaded it.
+    pub fn plugin_generations(&self) -> Vec<PluginGeneration> {
+        let one = |(name, total): (&String, &Arc<Total>)| {
+            let (account, times) = total.snapshot_with_times();
+            PluginGeneration { name: name.clone(), generation: 1, account, times }
+        };
+        self.0.totals.iter().map(one).collect()
+    }
+
+    /// What each provider of a model did.
+    pub fn providers(&self) -> Vec<ProviderCounts> {
+        self.0.upstreams.counts()
+    }
+
+    /// The exchanges that there are at once.
+    pub fn slots(&self) -> SlotCounts {
+        self.0.slots.count()
     }
 
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.

@@ -18,5 +18,7 @@ mod deadline;
 mod engine;
 mod slots;
 
-pub use engine::{Engine, PluginInfo, StartError};
+pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, StartError};
+pub use rust_proxy_upstream::Counts;
 pub use rust_proxy_wasm::Imports;
+pub use slots::SlotCounts;

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::egress;
 use crate::ingress::{self, Bodies, Guard, HEALTH, KeyName, Refusal};
+use crate::metrics::Counters;
 use crate::observe::{RequestId, observe};
 
 /// What the routes need of an engine; the tests have a scripted one.
@@ -80,6 +81,11 @@ struct App<C> {
 
 /// Everything that is served on the address of the clients.
 pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
+    router_with(server, chat, Counters::default())
+}
+
+/// As [`router`], counted with what others are counted with too.
+pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, counters: Counters) -> Router {
     Router::new()
         .route(Dialect::OpenAiChat.route(), post(completions::<C>))
         .route(Dialect::Chat.route(), post(message::<C>))
@@ -88,7 +94,7 @@ pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
         .method_not_allowed_fallback(async || ingress::refuse(Refusal::Method))
         .fallback(async || ingress::refuse(Refusal::Route))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(server)), ingress::guard))
-        .layer(middleware::from_fn(observe))
+        .layer(middleware::from_fn_with_state(counters, observe))
         .with_state(App { chat, heartbeat: server.heartbeat, bodies: Bodies::new(server) })
 }
 

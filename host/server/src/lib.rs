@@ -19,6 +19,7 @@ mod egress;
 mod fake;
 mod ingress;
 mod logging;
+mod metrics;
 mod observe;
 mod respond;
 mod serve;

@@ -14,7 +14,7 @@ use crate::dialect::{self, Dialect};
 use crate::error::{ExchangeError, UpstreamError};
 use crate::sse::{Decoder, SseError};
 use crate::stage::Context;
-use crate::upstream::{Backend, BodyStream, UpstreamReply, UpstreamRequest};
+use crate::upstream::{Backend, BodyStream, Forwarded, UpstreamReply, UpstreamRequest, Watch};
 
 /// A chat request as it came in.
 #[derive(Debug, Clone, Default)]
@@ -125,9 +125,9 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         .ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
     let mut links = route.pipeline.start().await?;
     // ③ process
-    let reply = match chain::process(&mut links, &context, &mut request).await? {
-        Processed::Respond(text) => canned(&context, choices, Some(&text)),
-        Processed::Block => canned(&context, choices, None),
+    let Forwarded { reply, watch } = match chain::process(&mut links, &context, &mut request).await? {
+        Processed::Respond(text) => canned(&context, choices, Some(&text)).into(),
+        Processed::Block => canned(&context, choices, None).into(),
         Processed::Forward { route: other } => {
             let backend = match other {
                 Some(model) => {
@@ -141,21 +141,53 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         }
     };
     // ⑥ modify
+    let mut answer = Answer { response: Response::default(), watch, error: None };
     let chain = ResponseChain::open(links, &context).await?;
+    answer.response = Response::new(choices, !chain.is_empty());
     match reply {
-        UpstreamReply::Whole(body) => modify_whole(&body, choices, chain).await.map(Reply::Whole),
-        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, choices, chain))),
+        UpstreamReply::Whole(body) => modify_whole(&body, answer, chain).await.map(Reply::Whole),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, answer, chain))),
     }
 }
 
-async fn modify_whole(body: &Bytes, choices: u32, mut chain: ResponseChain) -> Result<Bytes, ExchangeError> {
-    let mut response = Response::new(choices, !chain.is_empty());
+async fn modify_whole(
+    body: &Bytes,
+    mut answer: Answer,
+    mut chain: ResponseChain,
+) -> Result<Bytes, ExchangeError> {
     let mut flow = Flow::default();
-    response.read_whole(body, &mut flow)?;
-    let (flow, stopped) = chain.push(flow, || response.unfinished()).await?;
-    let body = response.write_whole(flow, stopped);
+    let read = answer.response.read_whole(body, &mut flow);
+    answer.note(read)?;
+    let (flow, stopped) = chain.push(flow, || answer.response.unfinished()).await?;
+    let body = answer.response.write_whole(flow, stopped);
     chain.finish().await?;
     Ok(body)
+}
+
+/// An upstream's answer. Dropping it tells its watch how it went.
+struct Answer {
+    response: Response,
+    watch: Option<Box<dyn Watch>>,
+    /// What was wrong with it.
+    error: Option<UpstreamError>,
+}
+
+impl Answer {
+    /// Takes note of what is wrong with it.
+    fn note<T>(&mut self, read: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+        if let Err(error) = &read {
+            self.error = Some(error.clone());
+        }
+        read
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.ended(self.response.tokens(), self.error.as_ref());
+        }
+    }
 }
 
 /// A response on its way to the client: frames, and then exactly one [`StreamEvent::End`].
@@ -172,14 +204,9 @@ impl ResponseStream {
         Self { inner: Box::pin(events) }
     }
 
-    fn new(body: BodyStream, choices: u32, chain: ResponseChain) -> Self {
-        let modifying = Modifying {
-            body: body.fuse(),
-            decoder: Decoder::default(),
-            response: Response::new(choices, !chain.is_empty()),
-            chain,
-            out: VecDeque::new(),
-        };
+    fn new(body: BodyStream, answer: Answer, chain: ResponseChain) -> Self {
+        let modifying =
+            Modifying { body: body.fuse(), decoder: Decoder::default(), answer, chain, out: VecDeque::new() };
         let inner = stream::unfold(State::Open(Box::new(modifying)), |state| async {
             match state {
                 State::Open(modifying) => Some(modifying.next().await),
@@ -209,7 +236,7 @@ struct Modifying {
     body: stream::Fuse<BodyStream>,
     chain: ResponseChain,
     decoder: Decoder,
-    response: Response,
+    answer: Answer,
     out: VecDeque<Bytes>,
 }
 
@@ -241,21 +268,22 @@ impl Modifying {
                 self.decoder.push(&bytes);
                 self.read(&mut flow)
             }
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => return Ok(self.answer.note(Err(error))?),
             None => self.read_end(&mut flow).map(|()| true),
         };
         // What came before an error is still good.
-        let (flow, stopped) = self.chain.push(flow, || self.response.unfinished()).await?;
+        let (flow, stopped) = self.chain.push(flow, || self.answer.response.unfinished()).await?;
         if let Some(stopped) = stopped {
-            self.response.write_stopped(flow, stopped, &mut self.out);
+            self.answer.response.write_stopped(flow, stopped, &mut self.out);
             self.chain.finish().await?;
             return Ok(Some(End::Stopped));
         }
-        self.response.write(flow, &mut self.out);
-        if !read? {
+        self.answer.response.write(flow, &mut self.out);
+        if !self.answer.note(read)? {
             return Ok(None);
         }
-        self.response.check_complete()?;
+        let complete = self.answer.response.check_complete();
+        self.answer.note(complete)?;
         self.chain.finish().await?;
         // The end of the body is mostly there already; taking it lets the connection be used again.
         self.body.next().now_or_never();
@@ -265,7 +293,7 @@ impl Modifying {
     /// Reads the blocks that are there; answers whether the terminal marker was among them.
     fn read(&mut self, flow: &mut Flow) -> Result<bool, UpstreamError> {
         while let Some(block) = self.decoder.next_block().map_err(unreadable)? {
-            if self.response.read(block, flow)? {
+            if self.answer.response.read(block, flow)? {
                 return Ok(true);
             }
         }
@@ -274,7 +302,7 @@ impl Modifying {
 
     fn read_end(&mut self, flow: &mut Flow) -> Result<(), UpstreamError> {
         match std::mem::take(&mut self.decoder).finish().map_err(unreadable)? {
-            Some(block) => self.response.read(block, flow).map(drop),
+            Some(block) => self.answer.response.read(block, flow).map(drop),
             None => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ mod fetch;
 mod grant;
 mod openai;
 mod routing;
+mod tally;
 mod token;
 mod vetting;
 
@@ -17,5 +18,6 @@ pub use fetch::GuardedFetch;
 pub use grant::{Grant, Target, TargetError};
 pub use openai::OpenAi;
 pub use routing::{Provider, Router};
+pub use tally::{Counts, Tally};
 pub use token::StaticToken;
 pub use vetting::not_public;

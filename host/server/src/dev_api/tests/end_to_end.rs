@@ -97,7 +97,11 @@ impl Scene {
         let limit = Duration::from_secs(30);
         let timeouts = Timeouts { connect: limit, first_byte: limit, idle: limit, total: limit };
         let backend = Backend::new(options, Client::new(timeouts).expect("a client"));
-        Self { providers: Arc::new(Providers::new(vec![Provider::DevApi(backend)])), signer, served }
+        Self {
+            providers: Arc::new(Providers::new(vec![(Provider::DevApi(backend), Arc::default())])),
+            signer,
+            served,
+        }
     }
 
     async fn ask(

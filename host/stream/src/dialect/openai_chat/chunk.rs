@@ -60,8 +60,8 @@ impl Field {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) choices: Vec<Choice>,
-    /// Whether it has a `usage` that is not null.
-    pub(super) usage: bool,
+    /// Its `usage`, if that is not null: JSON.
+    pub(super) usage: Option<Range<usize>>,
 }
 
 /// One choice of a chunk.
@@ -152,7 +152,8 @@ impl Chunk {
             }
             choices.push(choice.places(data, scanned)?);
         }
-        Ok(Self { choices, usage: raw.usage.is_some() })
+        let usage = raw.usage.map(|usage| json::place(data, usage.get()));
+        Ok(Self { choices, usage })
     }
 }
 
