@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod admin;
 mod dev_api;
 mod environment;
 mod files;
@@ -29,10 +30,12 @@ mod reference;
 mod secret;
 mod server;
 mod signers;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod units;
 
+pub use admin::Admin;
 pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use files::read as read_file;
@@ -46,6 +49,8 @@ pub use problems::{Notice, Place, Position, Problem, Problems};
 pub use secret::Secret;
 pub use server::{ClientKey, Server};
 pub use signers::Signer;
+pub(crate) use sources::{Digest, digest, hex};
+pub use sources::{Source, Sources};
 
 use reader::Table;
 
@@ -59,6 +64,8 @@ use reader::Table;
 pub struct Config {
     /// How clients reach the gateway.
     pub server: Server,
+    /// How its operator does, if at all.
+    pub admin: Option<Admin>,
     /// The plugins that pipelines use, by name.
     pub plugins: BTreeMap<String, Plugin>,
     /// Plugins in the order in which they run, by pipeline.
@@ -69,6 +76,8 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// What is not wrong but probably not meant, for the log.
     pub notices: Vec<Notice>,
+    /// What all of this was made of.
+    pub sources: Sources,
 }
 
 impl Config {
@@ -81,7 +90,11 @@ impl Config {
         let folder = Folder::new(path.parent().unwrap_or(Path::new("")));
         let file = Path::new(path.file_name().unwrap_or_default());
         match folder.read(file) {
-            Ok(text) => Self::parse(&text, &name, &folder, env),
+            Ok(text) => {
+                let mut config = Self::parse(&text, &name, &folder, env)?;
+                config.sources.watch(path.to_owned());
+                Ok(config)
+            }
             Err(error) => Err(Problems::unreadable(name, &error)),
         }
     }
@@ -96,8 +109,8 @@ impl Config {
         files: &dyn FileSource,
         env: &dyn Environment,
     ) -> Result<Self, Problems> {
-        let (config, notices) = reader::read(text, file_name, files, env, Self::read)?;
-        Ok(Self { notices, ..config })
+        let (config, notices, sources) = reader::read(text, file_name, files, env, Self::read)?;
+        Ok(Self { notices, sources, ..config })
     }
 
     /// The plugins that may run for a model, and for whom. None without a pipeline.
@@ -116,6 +129,7 @@ impl Config {
 
     fn read(root: &mut Table<'_>) -> Self {
         let mut server = root.section("server", server::read);
+        let admin = admin::read(root, server.listen);
         let pipelines = pipelines::read(root);
         let plugins = plugins::read(root, &pipelines.uses);
         let signers = signers::read(root);
@@ -127,7 +141,15 @@ impl Config {
         let used = |name: &String| models.values().any(|model| model.signers().any(|signer| signer == name));
         let signers = signers.into_iter().filter(|(name, _)| used(name));
         let signers = signers.filter_map(|(name, signer)| Some((name, signer?))).collect();
-        let pipelines = pipelines.by_name;
-        Self { server, plugins, pipelines, signers, models, notices: Vec::new() }
+        Self {
+            server,
+            admin,
+            plugins,
+            pipelines: pipelines.by_name,
+            signers,
+            models,
+            notices: Vec::new(),
+            sources: Sources::default(),
+        }
     }
 }

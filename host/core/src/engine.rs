@@ -3,51 +3,56 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
-use rust_proxy_stream::account::{Account, Times, Total};
-use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{self, Asking, Incoming, Reply, Route, Routes};
-use rust_proxy_stream::upstream::Backend;
+use rust_proxy_stream::account::Account;
+use rust_proxy_stream::exchange::{self, Incoming, Reply};
 use rust_proxy_upstream::EgressError;
-use rust_proxy_wasm::{Component, Imports, LoadError};
+use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
 
-use crate::config::{Choice, Config, Notice, Stages};
+use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
 use crate::slots::{SlotCounts, Slots};
 
+mod generation;
 mod providers;
+mod reload;
+mod room;
 mod sandbox;
+mod totals;
 mod upstreams;
 
+use generation::Generation;
+pub use reload::{Reload, needs_restart};
+use room::Room;
+pub use totals::PluginGeneration;
+use totals::Totals;
 pub use upstreams::ProviderCounts;
 use upstreams::Upstreams;
 
 /// Plugins, pipelines and models at work. Cheap to clone; clones share everything.
 ///
+/// What a configuration describes is a *generation*. [`reload`](Self::reload) puts another in its place; exchanges
+/// that have begun end with the one that they began with.
+///
 /// Has no state outside of itself, so that a process may have several. Needs a tokio runtime around it.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Shared>);
 
-struct Inner {
-    routes: BTreeMap<String, Model>,
-    plugins: Vec<PluginInfo>,
-    totals: BTreeMap<String, Arc<Total>>,
-    upstreams: Upstreams,
-    notices: Vec<Notice>,
+/// What outlives every generation.
+struct Shared {
+    current: ArcSwap<Generation>,
+    /// Held while a generation is made, so that there is one at a time.
+    reloading: tokio::sync::Mutex<()>,
+    room: Room,
+    /// Where plugins and signers run; made when the first is loaded.
+    runtime: OnceLock<Runtime>,
     slots: Slots,
-    exchange_max: Duration,
-    chat_model: Option<String>,
-    headers: Vec<String>,
-}
-
-/// A model at work.
-struct Model {
-    pipelines: Choice<Arc<Pipeline>>,
-    backend: Arc<dyn Backend>,
+    totals: Totals,
+    upstreams: Upstreams,
 }
 
 /// What a loaded plugin says of itself, for people.
@@ -58,24 +63,16 @@ pub struct PluginInfo {
     pub name: String,
     /// The component's file.
     pub file: PathBuf,
+    /// The SHA-256 of that file, in hexadecimal.
+    pub sha256: String,
+    /// The generation in which it was loaded: what did not change since is not loaded anew.
+    pub generation: u64,
+    /// Its instances.
+    pub instances: Instances,
     /// Name, version and what it does, in one line.
     pub description: String,
     /// What it imports.
     pub imports: Imports,
-}
-
-/// A plugin as one generation loaded it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PluginGeneration {
-    /// Its name in the configuration.
-    pub name: String,
-    /// The generation that loaded it.
-    pub generation: u64,
-    /// What it did in the exchanges that have ended.
-    pub account: Account,
-    /// What its calls took in each of them.
-    pub times: Times,
 }
 
 /// Why a configuration could not be started: one block per problem.
@@ -104,6 +101,17 @@ enum StartProblem {
     Provider { model: String, provider: String, error: EgressError },
     #[error("models.{model}.providers.{provider}: Failed to create DevApiClient: {error}")]
     DevApi { model: String, provider: String, error: EgressError },
+    #[error("{0}: changes with a restart only; restart, or set it back")]
+    Fixed(Source),
+    #[error(
+        "pipelines: one has {links} plugins, and there is room for {room}; restart with server.links_max = {links}"
+    )]
+    Links { links: usize, room: usize },
+    #[error(
+        "plugins and signers keep {ready} instances ready, and there is room for {room}; lower `ready`, or restart with \
+         server.ready_max = {ready}"
+    )]
+    Ready { ready: usize, room: usize },
 }
 
 impl Engine {
@@ -112,75 +120,48 @@ impl Engine {
     /// # Errors
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let mut problems = Vec::new();
-        let choices: BTreeMap<&String, Choice<Stages>> =
-            config.models.iter().map(|(name, model)| (name, config.choice(model, name))).collect();
-        let runtime = sandbox::sandbox(config, choices.values(), &mut problems);
-        let totals: BTreeMap<String, Arc<Total>> =
-            config.plugins.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let components = sandbox::load_plugins(config, runtime.as_ref(), &totals, &mut problems).await;
-        sandbox::check_roles(config, &components, &mut problems);
-        let mut pipelines = sandbox::Pipelines::new(&components);
-        let signers = sandbox::load_signers(config, runtime.as_ref(), &mut problems).await;
-        let mut routes = BTreeMap::new();
-        let upstreams = Upstreams::default();
-        for (name, choice) in choices {
-            let Some(model) = config.models.get(name) else { continue };
-            let pipelines = choice.map(&mut |stages| pipelines.of(stages));
-            let (backend, tallies) = providers::backend(name, model, &signers, &upstreams, &mut problems);
-            for (provider, tally) in &tallies {
-                upstreams.keep(name, provider, tally);
-            }
-            routes.insert(name.clone(), Model { pipelines, backend });
-        }
-        if !problems.is_empty() {
-            return Err(StartError(problems));
-        }
-        let info = |(name, component): (&String, &Component)| PluginInfo {
-            name: name.clone(),
-            file: config.plugins.get(name).map(|plugin| plugin.file.clone()).unwrap_or_default(),
-            description: component.description().to_owned(),
-            imports: component.imports().clone(),
-        };
+        let (room, runtime) = (Room::of(config), OnceLock::new());
+        let (totals, upstreams) = (Totals::default(), Upstreams::default());
+        let generation = Generation::make(config, None, room, &runtime, &upstreams).await?;
+        generation.register(&totals, &upstreams);
         let server = &config.server;
-        Ok(Self(Arc::new(Inner {
-            routes,
-            plugins: components.iter().map(info).collect(),
+        Ok(Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(generation),
+            reloading: tokio::sync::Mutex::default(),
+            room,
+            runtime,
+            slots: Slots::new(server.streams_max, server.queue_max),
             totals,
             upstreams,
-            notices: sandbox::notices(config, &components),
-            slots: Slots::new(server.streams_max, server.queue_max),
-            exchange_max: server.exchange_max,
-            chat_model: server.chat_model.clone(),
-            headers: providers::headers(config),
         })))
+    }
+
+    /// The number of the generation that serves new exchanges, counted from 1.
+    pub fn generation(&self) -> u64 {
+        self.0.current.load().number
     }
 
     /// The names of the models, sorted.
     pub fn models(&self) -> Vec<String> {
-        self.0.routes.keys().cloned().collect()
+        self.0.current.load().routes.keys().cloned().collect()
     }
 
     /// The plugins that are loaded, by name.
-    pub fn plugins(&self) -> &[PluginInfo] {
-        &self.0.plugins
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        self.0.current.load().infos()
     }
 
     /// What each plugin did in all exchanges that have ended, by name.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
-        self.0.totals.iter().map(|(name, total)| (name.clone(), total.snapshot())).collect()
+        self.0.totals.by_name()
     }
 
-    /// What each plugin did in all exchanges that have ended, by the generation that loaded it.
+    /// Each plugin as each of the last generations loaded it, by name, the oldest first.
     pub fn plugin_generations(&self) -> Vec<PluginGeneration> {
-        let one = |(name, total): (&String, &Arc<Total>)| {
-            let (account, times) = total.snapshot_with_times();
-            PluginGeneration { name: name.clone(), generation: 1, account, times }
-        };
-        self.0.totals.iter().map(one).collect()
+        self.0.totals.by_generation()
     }
 
-    /// What each provider of a model did.
+    /// What each provider of a model did, in all generations.
     pub fn providers(&self) -> Vec<ProviderCounts> {
         self.0.upstreams.counts()
     }
@@ -191,14 +172,19 @@ impl Engine {
     }
 
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
-    pub fn notices(&self) -> &[Notice] {
-        &self.0.notices
+    pub fn notices(&self) -> Vec<Notice> {
+        self.0.current.load().notices.clone()
     }
 
     /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`, and the conditions of
     /// rules), in lower case: what [`Incoming::headers`] may hold.
-    pub fn headers(&self) -> &[String] {
-        &self.0.headers
+    pub fn headers(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.current.load().headers)
+    }
+
+    /// What the present generation was made of, its plugins' files included.
+    pub fn sources(&self) -> Sources {
+        self.0.current.load().sources.clone()
     }
 
     /// Runs one exchange in OpenAI's chat dialect, without headers.
@@ -224,28 +210,23 @@ impl Engine {
     /// # Cancellation
     /// Dropping the call, or the stream that it returned, ends the exchange and frees everything of it.
     pub async fn exchange(&self, incoming: Incoming) -> Result<Reply, ExchangeError> {
-        let inner = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0);
+        let most = shared.current.load().exchange_max;
         let exchange = async move {
-            let slot = inner.slots.take().await.ok_or(ExchangeError::Overloaded)?;
-            Ok((exchange::run(&*inner, incoming).await?, slot))
+            let slot = shared.slots.take().await.ok_or(ExchangeError::Overloaded)?;
+            let generation = shared.current.load_full();
+            Ok((exchange::run(&*generation, incoming).await?, slot))
         };
-        Kept::begin(exchange, self.0.exchange_max).reply().await
-    }
-}
-
-impl Routes for Inner {
-    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route> {
-        let Model { pipelines, backend } = self.routes.get(model)?;
-        Some(Route { pipeline: Arc::clone(pipelines.choose(asking)), backend: Arc::clone(backend) })
-    }
-
-    fn chat_model(&self) -> Option<&str> {
-        self.chat_model.as_deref()
+        Kept::begin(exchange, most).reply().await
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("models", &self.models()).field("plugins", &self.0.plugins).finish()
+        let generation = self.0.current.load();
+        f.debug_struct("Engine")
+            .field("generation", &generation.number)
+            .field("models", &self.models())
+            .finish()
     }
 }

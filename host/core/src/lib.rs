@@ -18,7 +18,7 @@ mod deadline;
 mod engine;
 mod slots;
 
-pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, StartError};
+pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, Reload, StartError, needs_restart};
 pub use rust_proxy_upstream::Counts;
-pub use rust_proxy_wasm::Imports;
+pub use rust_proxy_wasm::{Imports, Instances};
 pub use slots::SlotCounts;

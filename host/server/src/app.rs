@@ -34,8 +34,8 @@ pub(crate) trait Chat: Clone + Send + Sync + 'static {
     fn models(&self) -> Vec<String>;
 
     /// The headers that an exchange may have, in lower case.
-    fn headers(&self) -> &[String] {
-        &[]
+    fn headers(&self) -> Arc<[String]> {
+        Arc::default()
     }
 
     /// Runs one exchange; dropping it, or the events, cancels it.
@@ -60,7 +60,7 @@ impl Chat for Engine {
         Self::models(self)
     }
 
-    fn headers(&self) -> &[String] {
+    fn headers(&self) -> Arc<[String]> {
         Self::headers(self)
     }
 
@@ -81,11 +81,11 @@ struct App<C> {
 
 /// Everything that is served on the address of the clients.
 pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
-    router_with(server, chat, Counters::default())
+    router_with(server, chat, Bodies::new(server), Counters::default())
 }
 
-/// As [`router`], counted with what others are counted with too.
-pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, counters: Counters) -> Router {
+/// As [`router`], with a budget for bodies, and with counters, that other routers have too.
+pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, bodies: Bodies, counters: Counters) -> Router {
     Router::new()
         .route(Dialect::OpenAiChat.route(), post(completions::<C>))
         .route(Dialect::Chat.route(), post(message::<C>))
@@ -95,7 +95,7 @@ pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, counters: Counters)
         .fallback(async || ingress::refuse(Refusal::Route))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(server)), ingress::guard))
         .layer(middleware::from_fn_with_state(counters, observe))
-        .with_state(App { chat, heartbeat: server.heartbeat, bodies: Bodies::new(server) })
+        .with_state(App { chat, heartbeat: server.heartbeat, bodies })
 }
 
 async fn completions<C: Chat>(
@@ -115,7 +115,7 @@ async fn message<C: Chat>(
 }
 
 async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, request: Request) -> Response {
-    let headers = listed(app.chat.headers(), request.headers());
+    let headers = listed(&app.chat.headers(), request.headers());
     let key = request.extensions().get().map(|KeyName(name)| name.clone());
     let body = match app.bodies.read(request).await {
         Ok(body) => body,

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,15 @@ use clap::{Parser, Subcommand};
 use rust_proxy_core::Engine;
 use rust_proxy_core::config::{Config, Environment, ProcessEnvironment};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::dev_api::{Answers, Settings};
 use crate::logging::{self, LogFormat};
-use crate::{Gateway, GatewayError, dev_api, serve};
+use crate::serve::Live;
+use crate::{Gateway, GatewayError, Reloader, dev_api, serve};
 
+mod diff;
 mod summary;
 
 /// `EX_CONFIG` of sysexits.h: supervisors can tell a configuration that needs a person from a crash that
@@ -39,7 +43,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve what a configuration describes, until SIGINT or SIGTERM; a second one cuts what is still open.
+    /// Serve what a configuration describes, until SIGINT or SIGTERM; a second one cuts what is still open. SIGHUP
+    /// reloads it.
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
@@ -50,6 +55,9 @@ enum Command {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Show what a reload would change instead, by asking the gateway that has its `[admin]` listener.
+        #[arg(long)]
+        diff: bool,
     },
     /// Serve a model for demonstrations, answering with a quote of what it was sent: OpenAI's API, and the Dev
     /// API (`POST /chat`), every signature of which is verified.
@@ -116,7 +124,7 @@ impl Failure {
 async fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve { config } => serve_gateway(&config).await,
-        Command::Check { config } => check(&config).await,
+        Command::Check { config, diff } => check(&config, diff).await,
         Command::DevApi { listen, delay, key, answers } => {
             serve_dev_api(listen, Settings { delay, key: signer_key(key.as_deref())?, answers }).await
         }
@@ -128,19 +136,46 @@ fn load(file: &Path) -> Result<Config, Failure> {
 }
 
 async fn serve_gateway(file: &Path) -> Result<(), Failure> {
-    let config = load(file)?;
-    let gateway = Gateway::bind(&config).await.map_err(|error| match error {
+    let gateway = Gateway::load(file, ProcessEnvironment).await.map_err(|error| match error {
         GatewayError::Bind { .. } => Failure::other(error.to_string()),
         _ => Failure::configuration(error.to_string()),
     })?;
-    let ready = format!("listening on http://{}", gateway.address());
+    let mut ready = format!("listening on http://{}", gateway.address());
+    if let Some(address) = gateway.admin_address() {
+        // Writing to a String cannot fail.
+        let _ = write!(ready, "\noperator's listener on http://{address}");
+    }
+    // Ends with this call.
+    let mut beside = JoinSet::new();
+    if let Some(reloader) = gateway.reloader() {
+        beside.spawn(reload_on_hangup(signal_of(SignalKind::hangup())?, reloader));
+    }
     until_signalled(&ready, |first| gateway.serve(first)).await
 }
 
-async fn check(file: &Path) -> Result<(), Failure> {
+/// Without this a hangup would end the program.
+async fn reload_on_hangup(mut hangups: Signal, reloader: Reloader) {
+    while hangups.recv().await.is_some() {
+        // Logged where it happens.
+        let _ = reloader.reload("SIGHUP").await;
+    }
+}
+
+async fn check(file: &Path, diff: bool) -> Result<(), Failure> {
     let config = load(file)?;
     let engine = Engine::start(&config).await.map_err(|error| Failure::configuration(error.to_string()))?;
-    say(&summary::of(&config, &engine));
+    if !diff {
+        say(&summary::of(&config, &engine));
+        return Ok(());
+    }
+    let Some(admin) = &config.admin else {
+        let file = file.display();
+        return Err(Failure::other(format!(
+            "{file}: `--diff` asks the gateway that runs by its [admin] listener, and there is none; add [admin] with \
+             listen and token"
+        )));
+    };
+    say(&diff::against(admin, &engine.sources()).await.map_err(Failure::other)?);
     Ok(())
 }
 
@@ -163,7 +198,10 @@ async fn serve_dev_api(listen: SocketAddr, settings: Settings) -> Result<(), Fai
     let ready = format!(
         "demonstration model on http://{address}/v1, Dev API on http://{address}/chat; it logs what it is sent"
     );
-    until_signalled(&ready, |first| serve::serve(listener, dev_api::router(settings), DEV_API, first)).await
+    until_signalled(&ready, |first| {
+        serve::serve(listener, Live::new(dev_api::router(settings)), DEV_API, first)
+    })
+    .await
 }
 
 /// Serves with the first signal as the request to stop; the second one stops at once.
@@ -186,9 +224,8 @@ type Signals = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Ready once SIGINT and SIGTERM came `count` times from now on.
 fn signals(count: usize) -> Result<Signals, Failure> {
-    let failed = |error| Failure::other(format!("signals cannot be received: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal_of(SignalKind::interrupt())?;
+    let mut terminate = signal_of(SignalKind::terminate())?;
     Ok(Box::pin(async move {
         for _ in 0..count {
             tokio::select! {
@@ -197,6 +234,10 @@ fn signals(count: usize) -> Result<Signals, Failure> {
             }
         }
     }))
+}
+
+fn signal_of(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::other(format!("signals cannot be received: {error}")))
 }
 
 /// The variable that `env::NAME` names: the key itself would show in the list of processes.

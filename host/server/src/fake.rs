@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -58,9 +58,8 @@ impl Chat for Fake {
         vec!["m1".to_owned(), "m2".to_owned()]
     }
 
-    fn headers(&self) -> &[String] {
-        static HEADERS: LazyLock<[String; 1]> = LazyLock::new(|| ["x-device-id".to_owned()]);
-        &*HEADERS
+    fn headers(&self) -> Arc<[String]> {
+        ["x-device-id".to_owned()].into()
     }
 
     async fn chat(&self, incoming: Incoming) -> Result<Answer<Events>, ExchangeError> {

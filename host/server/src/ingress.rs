@@ -64,6 +64,15 @@ pub(crate) enum Refusal {
         "there is no such route: POST /v1/chat/completions, POST /chat, GET /v1/models and GET /health are served"
     )]
     Route,
+    /// A path that does not exist on the operator's listener.
+    #[error("there is no such route: GET /admin/state, GET /metrics and POST /admin/reload are served")]
+    AdminRoute,
+    /// A web page that wants to operate the gateway.
+    #[error("requests from web pages are not taken here")]
+    AdminOrigin,
+    /// No token, or not the operator's.
+    #[error("the token of `admin.token` is needed: send it as `Authorization: Bearer TOKEN`")]
+    AdminToken,
     /// A path that exists, with another method.
     #[error("this route does not take this method: the `allow` header lists those that it takes")]
     Method,
@@ -139,7 +148,7 @@ impl Guard {
             return Ok(None);
         }
         let headers = request.headers();
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        let bearer = bearer_of(headers);
         let plain = headers.get("x-api-key").map(HeaderValue::as_bytes);
         let mut found = None;
         for given in [bearer, plain].into_iter().flatten().map(digest) {
@@ -163,8 +172,14 @@ impl Hosts {
     }
 }
 
-fn digest(secret: &[u8]) -> [u8; 32] {
+/// A digest to compare secrets by: it has one length, whatever theirs.
+pub(crate) fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
+}
+
+/// The token of a request's `Authorization: Bearer TOKEN`.
+pub(crate) fn bearer_of(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
 }
 
 /// The token of `Bearer TOKEN`; the scheme's case is free.

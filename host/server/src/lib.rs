@@ -11,6 +11,7 @@
 //! Only `respond` and `egress` turn an error into bytes. The terminal marker of a stream is written in one
 //! place, `egress`, on complete and stopped only.
 
+mod admin;
 mod app;
 pub mod cli;
 mod dev_api;
@@ -21,8 +22,11 @@ mod ingress;
 mod logging;
 mod metrics;
 mod observe;
+mod reload;
 mod respond;
 mod serve;
 mod text;
+mod watch;
 
+pub use reload::{Record, ReloadError, Reloader};
 pub use serve::{Gateway, GatewayError};

@@ -17,7 +17,10 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use rust_proxy_core::{Engine, PluginGeneration, ProviderCounts};
-use rust_proxy_stream::account::{Account, Histogram, Times, Traffic};
+use rust_proxy_stream::account::{Account, Histogram, Traffic};
+use tokio::sync::watch;
+
+use crate::reload::Record;
 
 mod counters;
 
@@ -31,10 +34,10 @@ const PREFIX: &str = "rust_proxy";
 pub(crate) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(crate) fn new(engine: Engine, counters: &Counters) -> Self {
+    pub(crate) fn new(engine: Engine, counters: &Counters, reloads: watch::Receiver<Record>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         counters.register(&mut registry);
-        registry.register_collector(Box::new(Totals(engine)));
+        registry.register_collector(Box::new(Totals { engine, reloads }));
         Self(Arc::new(registry))
     }
 
@@ -64,17 +67,25 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Reads an engine's totals.
+/// Reads an engine's totals, and how reloads went.
 #[derive(Debug)]
-struct Totals(Engine);
+struct Totals {
+    engine: Engine,
+    reloads: watch::Receiver<Record>,
+}
 
 impl Collector for Totals {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        plugins(&mut families, &self.0.plugin_generations())?;
-        providers(&mut families, &self.0.providers())?;
-        let slots = self.0.slots();
+        plugins(&mut families, &self.engine.plugin_generations())?;
+        providers(&mut families, &self.engine.providers())?;
+        let slots = self.engine.slots();
         for (name, help, value) in [
+            (
+                "generation",
+                "The generation that serves new requests, counted from 1",
+                self.engine.generation(),
+            ),
             ("exchanges_max", "Exchanges that there can be at once: server.streams_max", slots.max),
             ("exchanges", "Exchanges that there are", slots.used),
             ("exchanges_waiting", "Exchanges that wait for one of exchanges_max", slots.waiting),
@@ -91,7 +102,10 @@ impl Collector for Totals {
         ] {
             families.write(name, help, MetricType::Counter, [([], value)])?;
         }
-        Ok(())
+        let Record { changed, unchanged, refused, .. } = *self.reloads.borrow();
+        let reloads = [("changed", changed), ("unchanged", unchanged), ("refused", refused)];
+        let reloads = reloads.map(|(result, count)| ([("result", result.to_owned())], count));
+        families.write("reloads", "Reloads, by result", MetricType::Counter, reloads)
     }
 }
 
@@ -142,13 +156,16 @@ fn plugins(families: &mut Families<'_>, plugins: &[PluginGeneration]) -> fmt::Re
     let held = each().map(|(plugin, labels)| (labels, plugin.account.held));
     let help = "The most bytes of one exchange that a plugin held at once";
     families.write("plugin_held_max_bytes", help, MetricType::Gauge, held)?;
-    let cpu = ("plugin_cpu_seconds", "CPU time of a plugin's calls in an exchange");
-    let wall = ("plugin_wall_seconds", "Time from call to answer of a plugin's calls in an exchange");
-    let times: [(_, fn(&Times) -> &Histogram); 2] = [(cpu, |it| &it.cpu), (wall, |it| &it.wall)];
-    for ((name, help), times) in times {
-        families.histograms(name, help, each().map(|(plugin, labels)| (labels, times(&plugin.times))))?;
-    }
-    Ok(())
+    let help = "Instances that there are: ready, and at work";
+    let live = each().map(|(plugin, labels)| (labels, plugin.instances.live));
+    families.write("plugin_instances", help, MetricType::Gauge, live)?;
+    let made = each().map(|(plugin, labels)| (labels, plugin.instances.made));
+    families.write("plugin_instances_made", "Instances that were made", MetricType::Counter, made)?;
+    let cpu = each().map(|(plugin, labels)| (labels, &plugin.times.cpu));
+    families.histograms("plugin_cpu_seconds", "CPU time of a plugin's calls in an exchange", cpu)?;
+    let wall = each().map(|(plugin, labels)| (labels, &plugin.times.wall));
+    let help = "Time from call to answer of a plugin's calls in an exchange";
+    families.histograms("plugin_wall_seconds", help, wall)
 }
 
 fn labels(plugin: &PluginGeneration) -> [(&'static str, String); 2] {

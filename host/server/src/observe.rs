@@ -97,10 +97,10 @@ impl HttpBody for Observed {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let polled = this.closing.span.in_scope(|| Pin::new(&mut this.inner).poll_frame(cx));
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            if let Some(data) = frame.data_ref() {
-                this.closing.sent(data);
-            }
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.closing.sent(data);
         }
         polled
     }

@@ -67,6 +67,11 @@ impl ApiError {
         Self { code: None, param: param.map(|param| cut(&param, MESSAGE_MAX)), ..error }
     }
 
+    /// A reload that was refused: what serves goes on to serve.
+    pub(crate) fn reload_refused(message: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, INVALID_REQUEST, "reload_refused", message)
+    }
+
     fn header(mut self, name: HeaderName, value: &str) -> Self {
         self.header = HeaderValue::from_str(value).ok().map(|value| (name, value));
         self
@@ -220,19 +225,20 @@ impl From<Refusal> for ApiError {
         let (status, code) = match &refusal {
             Refusal::Host => (StatusCode::FORBIDDEN, "host_not_allowed"),
             Refusal::Origin => (StatusCode::FORBIDDEN, "origin_not_allowed"),
-            Refusal::Key => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Refusal::AdminOrigin => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Refusal::Key | Refusal::AdminToken => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Refusal::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Refusal::Broken => (StatusCode::BAD_REQUEST, "body_broken"),
-            Refusal::Route => (StatusCode::NOT_FOUND, "unknown_route"),
+            Refusal::Route | Refusal::AdminRoute => (StatusCode::NOT_FOUND, "unknown_route"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         };
         let kind = if status.is_server_error() { SERVER } else { INVALID_REQUEST };
         let error = Self::new(status, kind, code, refusal.to_string());
         match refusal {
-            Refusal::Key => error.header(WWW_AUTHENTICATE, "Bearer"),
+            Refusal::Key | Refusal::AdminToken => error.header(WWW_AUTHENTICATE, "Bearer"),
             Refusal::Full => error.header(RETRY_AFTER, "1"),
             _ => error,
         }

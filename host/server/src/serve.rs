@@ -2,21 +2,30 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rust_proxy_core::config::{Config, Server};
+use rust_proxy_core::config::{Config, Environment, Problems, Server};
 use rust_proxy_core::{Engine, StartError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin;
 use crate::app::{self, Chat};
+use crate::ingress::Bodies;
+use crate::metrics::Counters;
+use crate::reload::{Origin, Reloader};
+use crate::watch::watch as watch_files;
 
 mod patience;
 
@@ -32,6 +41,9 @@ const BUFFER_MAX: usize = 64 * 1024;
 
 /// The pause after a failed accept (no file descriptor left, mostly): time for a connection to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bounds of the operator's listener: some tools of his, and a scraper. It ends with the gateway.
+const ADMIN: Limits = Limits { connections_max: 100, grace: Duration::ZERO };
 
 /// A gateway, bound to its address: its models are ready, and it serves once [`serve`](Self::serve) is
 /// polled.
@@ -49,8 +61,35 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Gateway {
     listener: TcpListener,
     address: SocketAddr,
-    app: Router,
+    app: Live,
     limits: Limits,
+    operation: Option<Operation>,
+}
+
+/// What a gateway that was started from a file has besides.
+#[derive(Debug)]
+struct Operation {
+    reloader: Reloader,
+    admin: Option<(TcpListener, SocketAddr, Router)>,
+    watch: bool,
+}
+
+/// The application of a listener, which a reload replaces: each request gets the present one.
+#[derive(Debug, Clone)]
+pub(crate) struct Live(Arc<ArcSwap<Router>>);
+
+impl Live {
+    pub(crate) fn new(app: Router) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(app)))
+    }
+
+    pub(crate) fn replace(&self, app: Router) {
+        self.0.store(Arc::new(app));
+    }
+
+    fn service(&self) -> TowerToHyperService<Router> {
+        TowerToHyperService::new(Router::clone(&self.0.load()))
+    }
 }
 
 /// Bounds of a server.
@@ -69,11 +108,16 @@ pub enum GatewayError {
     /// The engine could not be started: a block per problem, for the operator.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// The address cannot be listened on; the operator can choose another.
-    #[error("cannot listen on {listen} (`server.listen`): {error}")]
+    #[error("cannot listen on {listen} (`{setting}`): {error}")]
     Bind {
         /// The address of the setting.
         listen: SocketAddr,
+        /// `server.listen` or `admin.listen`.
+        setting: &'static str,
         /// Why not.
         #[source]
         error: std::io::Error,
@@ -89,25 +133,64 @@ impl Gateway {
     /// # Cancellation
     /// Nothing stays behind.
     pub async fn bind(config: &Config) -> Result<Self, GatewayError> {
-        let engine = Engine::start(config).await?;
-        for notice in engine.notices() {
-            tracing::warn!(%notice, "the configuration may not be meant like this");
-        }
+        let engine = start(config).await?;
         Self::open(&config.server, engine).await
     }
 
+    /// As [`bind`](Self::bind) with the configuration in a file, which can be read again: it has a
+    /// [`reloader`](Self::reloader), watches its files unless `server.watch` is false, and has the operator's
+    /// listener of `[admin]`.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; nothing stays behind.
+    ///
+    /// # Cancellation
+    /// Nothing stays behind.
+    pub async fn load(
+        file: impl Into<PathBuf>,
+        environment: impl Environment + Send + Sync + 'static,
+    ) -> Result<Self, GatewayError> {
+        let origin = Arc::new(Origin { file: file.into(), environment: Box::new(environment) });
+        let config = origin.load().await?;
+        let engine = start(&config).await?;
+        let (bodies, counters) = (Bodies::new(&config.server), Counters::default());
+        let app =
+            Live::new(app::router_with(&config.server, engine.clone(), bodies.clone(), counters.clone()));
+        let reloader = Reloader::new(origin, engine, app.clone(), bodies, counters);
+        let admin = match &config.admin {
+            Some(admin) => {
+                let (listener, address) = listen("admin.listen", admin.listen).await?;
+                Some((listener, address, admin::router(admin, reloader.clone())))
+            }
+            None => None,
+        };
+        let operation = Operation { reloader, admin, watch: config.server.watch };
+        Ok(Self { operation: Some(operation), ..Self::around(&config.server, app).await? })
+    }
+
     pub(crate) async fn open<C: Chat>(server: &Server, chat: C) -> Result<Self, GatewayError> {
-        let listen = server.listen;
-        let refused = |error| GatewayError::Bind { listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        Self::around(server, Live::new(app::router(server, chat))).await
+    }
+
+    async fn around(server: &Server, app: Live) -> Result<Self, GatewayError> {
+        let (listener, address) = listen("server.listen", server.listen).await?;
         let limits = Limits { connections_max: server.connections_max, grace: server.shutdown };
-        Ok(Self { listener, address, app: app::router(server, chat), limits })
+        Ok(Self { listener, address, app, limits, operation: None })
     }
 
     /// The address that it listens on, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the operator's listener, if it has one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.operation.as_ref()?.admin.as_ref().map(|(_, address, _)| *address)
+    }
+
+    /// What reloads it, if it was started from a file.
+    pub fn reloader(&self) -> Option<Reloader> {
+        self.operation.as_ref().map(|operation| operation.reloader.clone())
     }
 
     /// Serves until `shutdown` is ready, then accepts nothing more, gives what is under way `server.shutdown`
@@ -116,14 +199,42 @@ impl Gateway {
     /// # Cancellation
     /// Cuts everything at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) {
+        // Ends with this call, dropped or not.
+        let mut beside = JoinSet::new();
+        if let Some(Operation { reloader, admin, watch }) = self.operation {
+            if watch {
+                beside.spawn(watch_files(reloader));
+            }
+            if let Some((listener, _, app)) = admin {
+                beside.spawn(serve(listener, Live::new(app), ADMIN, std::future::pending()));
+            }
+        }
         serve(self.listener, self.app, self.limits, shutdown).await;
     }
+}
+
+async fn start(config: &Config) -> Result<Engine, GatewayError> {
+    let engine = Engine::start(config).await?;
+    for notice in engine.notices() {
+        tracing::warn!(%notice, "the configuration may not be meant like this");
+    }
+    Ok(engine)
+}
+
+async fn listen(
+    setting: &'static str,
+    listen: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let refused = |error| GatewayError::Bind { listen, setting, error };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
 }
 
 /// Serves an application on a listener: see [`Gateway::serve`].
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: Live,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -168,14 +279,15 @@ pub(crate) async fn serve(
 }
 
 /// One connection, until it ends by itself, or, once `stopped` is closed, until its request is answered.
-async fn connection<S>(stream: S, app: Router, mut stopped: watch::Receiver<()>)
+async fn connection<S>(stream: S, app: Live, mut stopped: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
+    // `half_close` stays off: whoever closes one half has left, which is how most clients leave.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(BUFFER_MAX);
-    let connection =
-        builder.serve_connection(TokioIo::new(Patience::new(stream)), TowerToHyperService::new(app));
+    let service = service_fn(move |request| app.service().call(request));
+    let connection = builder.serve_connection(TokioIo::new(Patience::new(stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

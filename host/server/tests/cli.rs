@@ -1,10 +1,11 @@
 //! The program as its users run it: exit codes, what it prints, and how it stops.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail like tests")]
+#![expect(clippy::disallowed_methods, reason = "writes configurations")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempPath;
 
@@ -46,15 +47,26 @@ api_key_location = "none"
 struct Serving {
     child: Child,
     address: String,
+    out: BufReader<ChildStdout>,
 }
 
 fn serve(arguments: &[&str]) -> Serving {
-    let mut child = program(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    serve_as(program(arguments).stderr(Stdio::null()))
+}
+
+fn serve_as(program: &mut Command) -> Serving {
+    let mut child = program.stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let address = address_of(&mut out);
+    Serving { child, address, out }
+}
+
+/// The address in the next line.
+fn address_of(out: &mut impl BufRead) -> String {
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    out.read_line(&mut line).expect("a line");
     let (_, address) = line.split_once("http://").expect("an address");
-    let address = address.split(['/', '\n']).next().unwrap_or_default().to_owned();
-    Serving { child, address }
+    address.split(['/', '\n']).next().unwrap_or_default().to_owned()
 }
 
 impl Serving {
@@ -79,9 +91,14 @@ impl Serving {
         answer
     }
 
-    fn terminate(mut self) -> Option<i32> {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+    fn signal(&self, name: &str) {
+        let process = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-s", name, &process]).status().expect("kill runs");
         assert!(killed.success());
+    }
+
+    fn terminate(mut self) -> Option<i32> {
+        self.signal("TERM");
         self.child.wait().expect("it ends").code()
     }
 }
@@ -93,6 +110,62 @@ fn serve_prints_its_address_and_ends_well_on_sigterm() {
     assert!(serving.get("/health").ends_with(r#"{"status":"ok"}"#));
     assert!(serving.get("/v1/models").contains(r#""object":"list""#));
     assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn sighup_reloads() {
+    let file = configuration(&PLAIN.replace("[pipelines.unused]", ""));
+    let mut program = program(&["--log-format", "json", "serve", "--config", file.to_str().expect("text")]);
+    let mut serving = serve_as(program.stderr(Stdio::piped()));
+    let mut log = BufReader::new(serving.child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let text = PLAIN.replace("[pipelines.unused]", "").replace("demo", "other");
+    std::fs::write(&file, text.replace("[server]", "[server]\nwatch = false")).expect("a writable file");
+    serving.signal("HUP");
+    assert!(
+        log.any(|line| line.contains("not reloaded")
+            && line.contains("server.watch: changes with a restart only"))
+    );
+    std::fs::write(&file, text).expect("a writable file");
+    serving.signal("HUP");
+    assert!(
+        log.any(|line| line.contains(r#""message":"reloaded""#) && line.contains("models.other.routing"))
+    );
+    assert!(serving.get("/v1/models").contains(r#""id":"other""#));
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn check_shows_what_a_reload_would_change() {
+    let configured = |admin: &str, heartbeat: &str| {
+        let server = format!("[server]\nheartbeat = '{heartbeat}'");
+        let text = PLAIN.replace("[pipelines.unused]", "").replace("[server]", &server);
+        configuration(&format!("{text}\n[admin]\nlisten = '{admin}'\ntoken = 'env::ADMIN_TOKEN'\n"))
+    };
+    let check = |file: &TempPath, token: &str| {
+        let mut check = program(&["check", "--diff", "--config", file.to_str().expect("text")]);
+        let Output { status, stdout, stderr } = check.env("ADMIN_TOKEN", token).output().expect("it runs");
+        assert_eq!(status.success(), stderr.is_empty());
+        String::from_utf8([stdout, stderr].concat()).expect("text")
+    };
+    const TOKEN: &str = "an-admin-token-0123456789";
+    let file = configured("127.0.0.1:0", "9s");
+    let mut program = program(&["serve", "--config", file.to_str().expect("text")]);
+    let mut serving = serve_as(program.env("ADMIN_TOKEN", TOKEN).stderr(Stdio::null()));
+    let admin = address_of(&mut serving.out);
+    assert_eq!(
+        check(&configured(&admin, "8s"), TOKEN),
+        format!(
+            "against the gateway at {admin}, generation 1:\n  \
+             ~ admin.listen: refused, it changes with a restart only\n  ~ server.heartbeat\n"
+        )
+    );
+    let refused = check(&configured(&admin, "8s"), "another-token-0123456789");
+    assert_eq!(refused, format!("the gateway at {admin} (`admin.listen`): it has another `admin.token`\n"));
+    assert_eq!(serving.terminate(), Some(0));
+    let refused = check(&configured(&admin, "8s"), TOKEN);
+    assert!(refused.contains("Connection refused"), "{refused}");
+    let refused = check(&configuration(&PLAIN.replace("[pipelines.unused]", "")), TOKEN);
+    assert!(refused.contains("add [admin] with listen and token"), "{refused}");
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub struct Account {
 
 /// Text that came to a plugin's place, and what became of it there.
 ///
-/// `bytes_in` and what the edits added is `bytes_out`, what the edits removed, and what was dropped.
+/// `bytes_in` and what the edits added is `bytes_out`, what the edits removed, and what was dropped. A request that
+/// is stopped or fails has `bytes_in` only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Texts that came.

@@ -123,8 +123,14 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     let route = routes
         .route(&context.model, asking)
         .ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    if request.spoken() && !route.pipeline.modify.is_empty() {
+        let fix =
+            "no plugin can look at sound: ask for text only, or for a model whose pipeline has no `modify`";
+        return Err(ExchangeError::invalid("modalities", format!("`modalities`: {fix}")));
+    }
     let mut links = route.pipeline.start().await?;
     // ③ process
+    let mut end = End::Stopped;
     let Forwarded { reply, watch } = match chain::process(&mut links, &context, &mut request).await? {
         Processed::Respond(text) => canned(&context, choices, Some(&text)).into(),
         Processed::Block => canned(&context, choices, None).into(),
@@ -135,6 +141,7 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
                 }
                 None => route.backend,
             };
+            end = End::Complete;
             // ④ credential ⑤ forward
             let request_id = context.request_id.clone();
             backend.forward(UpstreamRequest { request_id, request, headers }).await?
@@ -146,7 +153,7 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     answer.response = Response::new(choices, !chain.is_empty());
     match reply {
         UpstreamReply::Whole(body) => modify_whole(&body, answer, chain).await.map(Reply::Whole),
-        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, answer, chain))),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, answer, chain, end))),
     }
 }
 
@@ -204,9 +211,16 @@ impl ResponseStream {
         Self { inner: Box::pin(events) }
     }
 
-    fn new(body: BodyStream, answer: Answer, chain: ResponseChain) -> Self {
-        let modifying =
-            Modifying { body: body.fuse(), decoder: Decoder::default(), answer, chain, out: VecDeque::new() };
+    /// `end` is how it ends if nothing comes in between.
+    fn new(body: BodyStream, answer: Answer, chain: ResponseChain, end: End) -> Self {
+        let modifying = Modifying {
+            body: body.fuse(),
+            decoder: Decoder::default(),
+            answer,
+            chain,
+            out: VecDeque::new(),
+            end,
+        };
         let inner = stream::unfold(State::Open(Box::new(modifying)), |state| async {
             match state {
                 State::Open(modifying) => Some(modifying.next().await),
@@ -238,6 +252,8 @@ struct Modifying {
     decoder: Decoder,
     answer: Answer,
     out: VecDeque<Bytes>,
+    /// How it ends if nothing comes in between.
+    end: End,
 }
 
 impl Modifying {
@@ -273,21 +289,28 @@ impl Modifying {
         };
         // What came before an error is still good.
         let (flow, stopped) = self.chain.push(flow, || self.answer.response.unfinished()).await?;
+        let last = stopped.is_some() || self.answer.response.has_ended();
+        let finished = if last { self.chain.finish().await } else { Ok(()) };
+        if finished.is_err() {
+            self.answer.response.withhold_end();
+        }
         if let Some(stopped) = stopped {
             self.answer.response.write_stopped(flow, stopped, &mut self.out);
-            self.chain.finish().await?;
+            finished?;
             return Ok(Some(End::Stopped));
         }
         self.answer.response.write(flow, &mut self.out);
+        finished?;
         if !self.answer.note(read)? {
             return Ok(None);
         }
         let complete = self.answer.response.check_complete();
         self.answer.note(complete)?;
+        // Of an answer with fewer choices than were asked for, only the end tells that it has ended.
         self.chain.finish().await?;
         // The end of the body is mostly there already; taking it lets the connection be used again.
         self.body.next().now_or_never();
-        Ok(Some(End::Complete))
+        Ok(Some(self.end.clone()))
     }
 
     /// Reads the blocks that are there; answers whether the terminal marker was among them.

@@ -1,10 +1,10 @@
 //! Server-sent events: an incremental, bounded decoder that keeps every byte, and an encoder.
 //!
 //! The decoder cuts the input behind each blank line and hands out the block with its raw bytes, so that the
-//! blocks put together are the input again. Lines end with LF, CRLF or CR (WHATWG HTML, "server-sent
-//! events"); a block is given out as soon as its blank line is there, without waiting to see whether an LF
-//! follows a CR: such an LF opens the next block's raw bytes. Not kept: `id` and `retry` fields of a block
-//! that is re-encoded.
+//! blocks put together are the input again, but for a byte order mark at its beginning. Lines end with LF, CRLF
+//! or CR (WHATWG HTML, "server-sent events"); a block is given out as soon as its blank line is there, without
+//! waiting to see whether an LF follows a CR: such an LF opens the next block's raw bytes. Not kept: `id` and
+//! `retry` fields of a block that is re-encoded.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
@@ -13,15 +13,27 @@ use memchr::memchr2;
 /// is broken or hostile, and the stream fails.
 pub const BLOCK_MAX: usize = 16 << 20;
 
+/// What the first bytes of a stream may be. It belongs to no block: in front of any other than a stream's first it
+/// would be part of a field's name.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One block of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The bytes as they came, including the blank line.
+    /// The bytes as they came, including the blank line, without a byte order mark.
     pub raw: Bytes,
     /// The `event` field.
     pub name: Option<String>,
     /// The `data` lines, joined by LF; `None` where there is none (a comment, a lone `retry`).
     pub data: Option<String>,
+}
+
+impl Block {
+    /// The value of a field named `error`, which llama.cpp's server sent in the place of data until September 2025.
+    pub fn error(&self) -> Option<&str> {
+        let mut lines = std::str::from_utf8(&self.raw).ok()?.split(['\n', '\r']);
+        lines.find_map(|line| line.strip_prefix("error:")).map(str::trim)
+    }
 }
 
 /// Why an input is not an event stream.
@@ -109,14 +121,15 @@ impl Decoder {
             self.line += 1;
             self.after_cr = false;
         }
-        let raw = self.buffer.copy_to_bytes(self.line);
+        let mut raw = self.buffer.copy_to_bytes(self.line);
         (self.searched, self.line, self.content) = (0, 0, false);
         if raw.len() > BLOCK_MAX {
             return Err(SseError::TooLong);
         }
-        let text = std::str::from_utf8(&raw).map_err(|_| SseError::NotUtf8)?;
-        let marked = !std::mem::replace(&mut self.begun, true);
-        let (name, data) = parse(text.strip_prefix('\u{feff}').filter(|_| marked).unwrap_or(text));
+        if !std::mem::replace(&mut self.begun, true) && raw.starts_with(BYTE_ORDER_MARK) {
+            raw.advance(BYTE_ORDER_MARK.len());
+        }
+        let (name, data) = parse(std::str::from_utf8(&raw).map_err(|_| SseError::NotUtf8)?);
         Ok(Block { raw, name, data })
     }
 }

@@ -59,7 +59,8 @@ pub trait ResponseModifier: Send {
     /// After a dropped call the link must not be called again.
     async fn push(&mut self, batch: &Batch<'_>) -> Result<Outcome, StageError>;
 
-    /// Ends a response that is complete or stopped; not called after a failure.
+    /// Ends a response that has passed as a whole, or is stopped; not called after a failure. Its client learns of
+    /// the end behind it.
     ///
     /// # Errors
     /// As [`Processor::process`].

@@ -26,10 +26,10 @@ const AHEAD_MAX: usize = 64 << 10;
 /// Dropping the call closes the connection.
 pub(crate) async fn begun(reply: UpstreamReply) -> Result<UpstreamReply, UpstreamError> {
     match reply {
-        UpstreamReply::Whole(body) => {
-            begins(&body)?;
-            Ok(UpstreamReply::Whole(body))
-        }
+        UpstreamReply::Whole(body) => match read(&body)? {
+            Answer { choices: 0, .. } => Err(UpstreamError::Incomplete("it has no choices".to_owned())),
+            Answer { .. } => Ok(UpstreamReply::Whole(body)),
+        },
         UpstreamReply::Stream(body) => read_ahead(body).await.map(UpstreamReply::Stream),
     }
 }
@@ -55,26 +55,35 @@ async fn read_ahead(mut body: BodyStream) -> Result<BodyStream, UpstreamError> {
 /// Whether a block is the first that says something of an answer; comments, pings and empty frames are not.
 fn is_first(block: &Block) -> Result<bool, UpstreamError> {
     match (block.data.as_deref().map(str::trim), block.name.as_deref()) {
-        (None | Some(""), _) | (_, Some("ping")) => Ok(false),
+        (None, _) => block.error().map_or(Ok(false), |error| Err(reported(error))),
+        (Some(""), _) | (_, Some("ping")) => Ok(false),
         (Some("[DONE]"), _) => Err(incomplete()),
-        (Some(data), name) => match begins(data.as_bytes()) {
+        (Some(data), name) => match read(data.as_bytes()) {
             Err(UpstreamError::Protocol(_)) if name == Some("error") => Err(reported(data)),
-            begins => begins,
+            Ok(Answer { choices, usage }) => Ok(choices > 0 || usage),
+            Err(error) => Err(error),
         },
     }
 }
 
-/// Whether a chunk or a whole answer says something.
-fn begins(data: &[u8]) -> Result<bool, UpstreamError> {
+/// What a chunk or a whole answer has.
+struct Answer {
+    choices: usize,
+    usage: bool,
+}
+
+fn read(data: &[u8]) -> Result<Answer, UpstreamError> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Raw {
         choices: Option<Vec<IgnoredAny>>,
         usage: Option<IgnoredAny>,
         error: Option<IgnoredAny>,
     }
     match serde_json::from_slice(data) {
-        Ok(Answer { error: Some(_), .. }) => Err(reported(&String::from_utf8_lossy(data))),
-        Ok(Answer { choices: Some(choices), usage, .. }) => Ok(!choices.is_empty() || usage.is_some()),
+        Ok(Raw { error: Some(_), .. }) => Err(reported(&String::from_utf8_lossy(data))),
+        Ok(Raw { choices: Some(choices), usage, .. }) => {
+            Ok(Answer { choices: choices.len(), usage: usage.is_some() })
+        }
         _ => Err(UpstreamError::Protocol("it is no JSON, or has no `choices`".to_owned())),
     }
 }

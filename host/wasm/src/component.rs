@@ -1,14 +1,12 @@
 //! A component: loading, and the configured instances that are kept ready.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rust_proxy_stream::account::{Account, Total};
-use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
-use tokio::sync::Notify;
 use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
@@ -16,6 +14,7 @@ use crate::bindings::{lifecycle, processor, response_modifier, signer};
 use crate::imports::{self, Imports};
 use crate::instance::{Host, Instance};
 use crate::limits::Limits;
+use crate::ready::{Instances, Population, Ready};
 
 /// How a component is to be run.
 #[derive(Debug, Clone)]
@@ -121,13 +120,7 @@ pub(crate) struct Prepared {
     config_json: String,
     on_error: OnError,
     total: Arc<Total>,
-}
-
-/// Configured instances, made by a task of their own so that no request waits for one.
-struct Ready {
-    instances: Mutex<Vec<Instance>>,
-    wanted: usize,
-    taken: Arc<Notify>,
+    pub(crate) population: Population,
 }
 
 impl Component {
@@ -168,6 +161,7 @@ impl Component {
             config_json: settings.config_json,
             on_error: settings.on_error,
             total: settings.total,
+            population: Population::default(),
             pre,
         };
         let mut trial = Instance::new(&prepared).await.map_err(LoadError::Trial)?;
@@ -177,17 +171,14 @@ impl Component {
             Err(StageError::Failed(text)) => return Err(LoadError::Configuration(text)),
             Err(error) => return Err(LoadError::Trial(error)),
         }
-        let ready =
-            Ready { instances: Mutex::new(vec![trial]), wanted: settings.ready, taken: Arc::default() };
         let description = format!("{} {}: {}", description.name, description.version, description.summary);
-        let component = Self {
-            prepared: Arc::new(prepared),
-            ready: Arc::new(ready),
+        let prepared = Arc::new(prepared);
+        Ok(Self {
+            ready: Ready::keep(&prepared, trial, settings.ready),
+            prepared,
             description: description.into(),
             imports: Arc::new(imports),
-        };
-        component.keep_ready();
-        Ok(component)
+        })
     }
 
     /// What the component exports.
@@ -205,38 +196,33 @@ impl Component {
         &self.imports
     }
 
+    /// Its instances.
+    pub fn instances(&self) -> Instances {
+        self.prepared.population.count()
+    }
+
+    /// What counts its instances, which may be kept longer than the component.
+    pub fn population(&self) -> Population {
+        self.prepared.population.clone()
+    }
+
+    /// What its exchanges add up to.
+    pub fn total(&self) -> Arc<Total> {
+        Arc::clone(&self.prepared.total)
+    }
+
+    /// Drops the instances that are ready, and keeps none from now on: for a component that others take the place
+    /// of. Exchanges that have begun go on; one that begins nevertheless gets an instance of its own.
+    pub fn retire(&self) {
+        self.ready.retire();
+    }
+
     /// A configured instance: one that is ready, else a new one.
     pub(crate) async fn instance(&self) -> Result<Instance, StageError> {
         match self.ready.take() {
             Some(instance) => Ok(instance),
             None => self.prepared.configured().await,
         }
-    }
-
-    /// Refills what is taken, for as long as a clone is there.
-    fn keep_ready(&self) {
-        let (prepared, ready) = (Arc::clone(&self.prepared), Arc::downgrade(&self.ready));
-        let taken = Arc::clone(&self.ready.taken);
-        tokio::spawn(async move {
-            while let Some(ready) = ready.upgrade() {
-                while ready.instances().len() < ready.wanted {
-                    match prepared.configured().await {
-                        Ok(instance) => ready.instances().push(instance),
-                        Err(error) => {
-                            let error = printable(&error.to_string());
-                            tracing::warn!(
-                                plugin = &*prepared.name,
-                                error,
-                                "no instance could be made ready"
-                            );
-                            break;
-                        }
-                    }
-                }
-                drop(ready);
-                taken.notified().await;
-            }
-        });
     }
 }
 
@@ -268,30 +254,10 @@ impl Usage {
 }
 
 impl Prepared {
-    async fn configured(&self) -> Result<Instance, StageError> {
+    pub(crate) async fn configured(&self) -> Result<Instance, StageError> {
         let mut instance = Instance::new(self).await?;
         instance.configure(&self.config_json).await?;
         Ok(instance)
-    }
-}
-
-impl Ready {
-    fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {
-        // A push or pop leaves nothing half done.
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Option<Instance> {
-        let instance = self.instances().pop();
-        self.taken.notify_one();
-        instance
-    }
-}
-
-impl Drop for Ready {
-    fn drop(&mut self) {
-        // Ends the task.
-        self.taken.notify_one();
     }
 }
 

@@ -20,6 +20,7 @@ use crate::guard::{Caller, Metered};
 use crate::http::Outgoing;
 use crate::limits::{MemoryLimiter, Meter};
 use crate::log::GuestLog;
+use crate::ready::Alive;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
 const RESOURCES_MAX: usize = 1000;
@@ -80,6 +81,7 @@ impl WasiHttpView for Host {
 pub(crate) struct Instance {
     guest: Guest,
     caller: Caller<Host>,
+    _alive: Alive,
 }
 
 /// The exports, and the session once it is open.
@@ -96,7 +98,7 @@ impl Instance {
     pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
         let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared), prepared.limits);
         let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
-        Ok(Self { guest, caller })
+        Ok(Self { guest, caller, _alive: prepared.population.add() })
     }
 
     /// Begins an exchange: what was used before is not its own.

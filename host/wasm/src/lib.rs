@@ -19,11 +19,13 @@ mod instance;
 mod limits;
 mod log;
 mod module;
+mod ready;
 mod runtime;
 mod signer;
 
 pub use component::{Component, LoadError, Roles, Settings};
 pub use imports::Imports;
 pub use limits::Limits;
+pub use ready::{Instances, Population};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use signer::{Signer, SignerSettings};

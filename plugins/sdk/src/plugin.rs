@@ -164,8 +164,8 @@ pub trait Session: 'static {
     /// An error means "I failed". To end an answer, use [`Outcome::block`] or its neighbours.
     fn push(&mut self, batch: &Batch) -> Result<Outcome, String>;
 
-    /// Says what is left to report. Called after the last batch of an exchange that ended as complete or
-    /// stopped, never after a failure. Reports nothing unless implemented.
+    /// Says what is left to report. Called once after the last batch, when all of the answer has passed or it is
+    /// stopped; never after a failure. The client is told of the end behind it. Reports nothing unless implemented.
     ///
     /// # Errors
     ///

@@ -335,6 +335,35 @@ proptest! {
     }
 
     #[test]
+    fn every_cut_of_an_answer_is_blocked_at_the_same_place(
+        lists in prop::collection::vec(list(), 0..3),
+        blocking in prop::collection::vec("[abＡ密_]{1,4}", 1..3),
+        whole_words in any::<bool>(),
+        text in "[abＡ密_ \u{200b}]{0,10}",
+    ) {
+        let stop = format!(r#"{{"words": {blocking:?}, "action": "block", "whole_words": {whole_words}}}"#);
+        let config = format!(r#"{{"lists": [{}]}}"#, [&lists[..], &[stop]].concat().join(","));
+        let answer = |cut: &[&str], end_apart: bool| {
+            let mut host = host(&config);
+            for (place, piece) in cut.iter().enumerate() {
+                let closed: &[u32] = if !end_apart && place + 1 == cut.len() { &[0] } else { &[] };
+                if host.stop.is_none() {
+                    host.push(&[(0, piece)], closed);
+                }
+            }
+            if host.stop.is_none() && end_apart {
+                host.push(&[(0, "")], &[0]);
+            }
+            (host.left(0).to_owned(), host.stop.is_some())
+        };
+        let whole = answer(&[&text], false);
+        for cut in cuts(&text) {
+            prop_assert_eq!(&answer(&cut, false), &whole, "{:?}", cut);
+            prop_assert_eq!(&answer(&cut, true), &whole, "{:?}", cut);
+        }
+    }
+
+    #[test]
     fn interleaved_lanes_leave_as_they_would_alone(
         words in prop::collection::vec("[ab密]{1,4}", 1..5),
         pieces in prop::collection::vec((0..3_u32, "[abAB密]{0,4}"), 0..12),

@@ -153,25 +153,46 @@ impl Reader<'_> {
             if quote {
                 return Some(units);
             }
-            let kind = self.rest.chars().next()?;
-            self.rest = &self.rest[kind.len_utf8()..];
-            units.push(match kind {
-                'u' => {
-                    let digits =
-                        self.rest.get(..4).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-                    self.rest = &self.rest[4..];
-                    u16::from_str_radix(digits, 16).ok()?
-                }
-                'b' => 8,
-                'f' => 12,
-                'n' => 10,
-                'r' => 13,
-                't' => 9,
-                '"' | '\\' | '/' => kind as u16,
-                _ => return None,
-            });
+            units.push(self.escape()?);
         }
     }
+
+    /// What stands behind a backslash.
+    fn escape(&mut self) -> Option<u16> {
+        let kind = self.rest.chars().next()?;
+        self.rest = &self.rest[kind.len_utf8()..];
+        Some(match kind {
+            'u' => {
+                let digits =
+                    self.rest.get(..4).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+                self.rest = &self.rest[4..];
+                u16::from_str_radix(digits, 16).ok()?
+            }
+            'b' => 8,
+            'f' => 12,
+            'n' => 10,
+            'r' => 13,
+            't' => 9,
+            '"' | '\\' | '/' => kind as u16,
+            _ => return None,
+        })
+    }
+}
+
+/// A text with each escape that is whole as what it stands for, wherever that is.
+pub(crate) fn unescaped(text: &str) -> String {
+    let (mut units, mut reader) = (Vec::new(), Reader { rest: text });
+    while let Some(at) = reader.rest.find('\\') {
+        let (plain, behind) = reader.rest.split_at(at);
+        units.extend(plain.encode_utf16());
+        reader.rest = &behind[1..];
+        units.push(reader.escape().unwrap_or_else(|| {
+            reader.rest = &behind[1..];
+            u16::from(b'\\')
+        }));
+    }
+    units.extend(reader.rest.encode_utf16());
+    String::from_utf16_lossy(&units)
 }
 
 /// Whether a word is a number or a name of JSON.
@@ -221,5 +242,6 @@ mod tests {
         }
         let text = "a\"\\\n\u{1}é😀";
         assert_eq!(Json::parse(&quote(text)).unwrap().text().unwrap(), text);
+        assert_eq!(unescaped(r#"{"\ud83d\ude00\\n\x\u00"#), "{\"😀\\n\\x\\u00");
     }
 }

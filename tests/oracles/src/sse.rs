@@ -17,6 +17,7 @@ pub fn check(input: &[u8]) {
 
     for blocks in [&blocks, &whole] {
         let raw: Vec<u8> = blocks.iter().flat_map(|block| block.raw.iter().copied()).collect();
+        let stream = if blocks.is_empty() { stream } else { unmarked(stream) };
         let rest = stream.strip_prefix(raw.as_slice()).expect("the blocks are the input");
         assert!(error.is_some() || rest.iter().all(is_break), "nothing is lost but blank lines at the end");
     }
@@ -68,6 +69,11 @@ fn encoded(block: &Block) -> Option<bytes::Bytes> {
 
 fn is_break(byte: &u8) -> bool {
     matches!(byte, b'\n' | b'\r')
+}
+
+/// The stream without the byte order mark that it may begin with.
+fn unmarked(stream: &[u8]) -> &[u8] {
+    stream.strip_prefix("\u{feff}".as_bytes()).unwrap_or(stream)
 }
 
 /// A stream as [`read`] sees it.
@@ -125,10 +131,11 @@ pub(crate) fn read(stream: &[u8]) -> Reading {
 impl Plain {
     /// `None` where it is not UTF-8. The byte order mark of a stream is not a part of its first line.
     fn new(lines: &[&[u8]], first: bool) -> Option<Self> {
-        let mut block = Self { lines: String::from_utf8(lines.join(&b'\n')).ok()?, ..Self::default() };
-        let text = block.lines.strip_prefix('\u{feff}').filter(|_| first).unwrap_or(&block.lines);
+        let lines = lines.join(&b'\n');
+        let lines = if first { unmarked(&lines) } else { &lines };
+        let mut block = Self { lines: String::from_utf8(lines.to_vec()).ok()?, ..Self::default() };
         let mut data = Vec::new();
-        for line in text.lines() {
+        for line in block.lines.lines() {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {

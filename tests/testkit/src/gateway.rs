@@ -6,12 +6,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use rust_proxy::Gateway;
-use rust_proxy_core::config::Config;
+use rust_proxy::{Gateway, Reloader};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -22,13 +21,17 @@ use crate::wire::{SOCKET_BUFFER, within};
 /// Where `cargo xtask build-plugins` puts components.
 const COMPONENTS: [&str; 2] = ["config/plugins", "target/guests"];
 
+/// What the configuration's file is called.
+const CONFIGURATION: &str = "gateway.toml";
+
 /// A configuration: one model `m`, which its provider calls `upstream-m`, and all components in its plugin
 /// folder.
 ///
 /// Any text of it may name `env::UPSTREAM_KEY` and `env::CLIENT_KEY`, which are set to their own names with
-/// `-0123456789` behind.
-#[derive(Debug)]
+/// `-0123456789` behind. Changes of files are not watched unless it says so.
+#[derive(Debug, Clone)]
 pub struct Setup {
+    watch: bool,
     server: String,
     provider: String,
     pipeline: Option<String>,
@@ -44,8 +47,15 @@ impl Setup {
         let empty = String::new;
         let keys = ["UPSTREAM_KEY", "CLIENT_KEY"].map(|name| (name.to_owned(), format!("{name}-0123456789")));
         let (server, provider, more) = (empty(), empty(), empty());
-        let setup =
-            Self { server, provider, pipeline: None, more, variables: keys.into(), files: Vec::new() };
+        let setup = Self {
+            watch: false,
+            server,
+            provider,
+            pipeline: None,
+            more,
+            variables: keys.into(),
+            files: Vec::new(),
+        };
         setup.variable("UPSTREAM", "http://127.0.0.1:1/v1/")
     }
 
@@ -53,6 +63,19 @@ impl Setup {
     #[must_use]
     pub fn upstream(self, upstream: &ScriptedUpstream) -> Self {
         self.variable("UPSTREAM", &upstream.url())
+    }
+
+    /// Watches the files.
+    #[must_use]
+    pub fn watch(self) -> Self {
+        Self { watch: true, ..self }
+    }
+
+    /// Adds the operator's listener, whose token is `ADMIN_TOKEN-0123456789`.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        self.variable("ADMIN_TOKEN", "ADMIN_TOKEN-0123456789")
+            .toml("[admin]\nlisten = '127.0.0.1:0'\ntoken = 'env::ADMIN_TOKEN'")
     }
 
     /// Lines of `[server]`.
@@ -118,29 +141,34 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("plugins")).expect("a new folder");
         link_components(&folder.path().join("plugins"));
-        for (path, bytes) in &self.files {
-            fs::write(folder.path().join(path), bytes).expect("a writable folder");
-        }
-        let file = folder.path().join("gateway.toml");
-        fs::write(&file, self.text()).expect("a writable folder");
-        let config = Config::load(&file, &self.variables).map_err(|problems| problems.to_string())?;
-        let gateway = Gateway::bind(&config).await.map_err(|error| error.to_string())?;
+        self.write(folder.path());
+        let file = folder.path().join(CONFIGURATION);
+        let gateway = Gateway::load(file, self.variables).await.map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
-        let address = gateway.address();
+        let (address, admin, reloader) = (gateway.address(), gateway.admin_address(), gateway.reloader());
         let serving = tokio::spawn(gateway.serve(async {
             let _ = stopped.await;
         }));
-        Ok(TestGateway { address, stop: Some(stop), serving, _folder: folder })
+        let reloader = reloader.expect("a gateway of a file");
+        Ok(TestGateway { address, admin, reloader, stop: Some(stop), serving, folder })
+    }
+
+    /// Writes the files, each in one step, the configuration last.
+    fn write(&self, folder: &Path) {
+        let configuration = (CONFIGURATION.to_owned(), self.text().into_bytes());
+        for (path, bytes) in self.files.iter().chain([&configuration]) {
+            replace(&folder.join(path), bytes);
+        }
     }
 
     fn text(&self) -> String {
-        let Self { server, provider, pipeline, more, .. } = self;
+        let Self { watch, server, provider, pipeline, more, .. } = self;
         let (line, table) = match pipeline {
             Some(stages) => ("pipeline = 'p'", format!("[pipelines.p]\n{stages}")),
             None => ("", String::new()),
         };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\n{server}\n[models.m]\nrouting = ['main']\n{line}\n\
+            "[server]\nlisten = '127.0.0.1:0'\nwatch = {watch}\n{server}\n[models.m]\nrouting = ['main']\n{line}\n\
              [models.m.providers.main]\ntype = 'openai'\napi_base = 'env::UPSTREAM'\nmodel_name = 'upstream-m'\n\
              api_key_location = 'env::UPSTREAM_KEY'\n{provider}\n{table}\n{more}"
         )
@@ -161,14 +189,24 @@ fn link_components(plugins: &Path) {
     }
 }
 
+/// Puts a file in the place of what is there.
+fn replace(path: &Path, bytes: &[u8]) {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).expect("a writable folder");
+}
+
 /// A gateway that serves until it is dropped.
 #[derive(Debug)]
 pub struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where its operator's listener is, if it has one.
+    pub admin: Option<SocketAddr>,
+    /// What reloads it.
+    pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestGateway {
@@ -202,9 +240,36 @@ impl TestGateway {
 
     /// Sends any bytes and waits for the head of the answer.
     pub async fn request(&self, request: &str) -> Response {
+        self.request_to(self.address, request).await
+    }
+
+    /// As [`request`](Self::request), to the operator's listener.
+    ///
+    /// # Panics
+    /// Without one.
+    pub async fn operate(&self, request: &str) -> Response {
+        self.request_to(self.admin.expect("an operator's listener"), request).await
+    }
+
+    /// Writes the files of a setup in the place of its own; the variables stay.
+    pub fn rewrite(&self, setup: &Setup) {
+        setup.write(self.folder.path());
+    }
+
+    /// Puts a file into its folder, or in the place of one.
+    pub fn put(&self, path: &str, bytes: &[u8]) {
+        replace(&self.folder.path().join(path), bytes);
+    }
+
+    /// A connection for several requests.
+    pub async fn connect(&self) -> Connection {
+        Connection(TcpStream::connect(self.address).await.expect("a listening gateway"))
+    }
+
+    async fn request_to(&self, address: SocketAddr, request: &str) -> Response {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(SOCKET_BUFFER).expect("any size");
-        let mut stream = socket.connect(self.address).await.expect("a listening gateway");
+        let mut stream = socket.connect(address).await.expect("a listening gateway");
         stream.write_all(request.as_bytes()).await.expect("an open connection");
         Response::read(stream).await
     }
@@ -218,6 +283,29 @@ impl TestGateway {
     /// Waits for its end.
     pub async fn stopped(mut self) {
         within("the end of a gateway", &mut self.serving).await.expect("no panic");
+    }
+}
+
+/// A connection that is kept.
+#[derive(Debug)]
+pub struct Connection(TcpStream);
+
+impl Connection {
+    /// Sends a request and gives the status of its answer, which has a length.
+    pub async fn ask(&mut self, request: &str) -> u16 {
+        self.0.write_all(request.as_bytes()).await.expect("an open connection");
+        let mut answer = Vec::new();
+        loop {
+            let got = within("an answer", self.0.read_buf(&mut answer)).await.expect("an open connection");
+            assert_ne!(got, 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+            let text = String::from_utf8_lossy(&answer);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let lines = head.to_ascii_lowercase();
+            let length = lines.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            if length == Some(body.len()) {
+                return lines.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+            }
+        }
     }
 }
 

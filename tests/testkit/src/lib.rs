@@ -24,7 +24,7 @@ mod script;
 mod upstream;
 mod wire;
 
-pub use gateway::{Setup, TestGateway};
+pub use gateway::{Connection, Setup, TestGateway};
 pub use lanes::{Place, lanes};
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};

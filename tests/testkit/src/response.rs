@@ -1,6 +1,7 @@
 //! What a client sees of an answer.
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -14,7 +15,7 @@ pub struct Response {
     reader: Reader,
     left: Left,
     buffer: Vec<u8>,
-    _connection: OwnedWriteHalf,
+    connection: OwnedWriteHalf,
 }
 
 impl Response {
@@ -23,7 +24,7 @@ impl Response {
         let mut reader = Reader::new(read);
         let head = within("the head of an answer", reader.head()).await;
         let (head, left) = head.expect("an open connection").expect("an answer");
-        Self { head, reader, left, buffer: Vec::new(), _connection: connection }
+        Self { head, reader, left, buffer: Vec::new(), connection }
     }
 
     /// The status.
@@ -71,6 +72,11 @@ impl Response {
             body.extend(part);
         }
         text(body)
+    }
+
+    /// Closes the half of the connection that requests go by.
+    pub async fn close_half(&mut self) {
+        self.connection.shutdown().await.expect("an open connection");
     }
 
     /// Reads the rest of the body, then waits until the connection is closed.

@@ -30,7 +30,12 @@ impl Gate {
 
     /// Waits until it may pass.
     pub async fn pass(&self) {
-        within("a gate", self.0.acquire()).await.expect("gates are never destroyed").forget();
+        within("a gate", self.wait()).await;
+    }
+
+    /// As [`pass`](Self::pass), for as long as it takes: for a script, whose client says what did not come.
+    pub(crate) async fn wait(&self) {
+        self.0.acquire().await.expect("gates are never destroyed").forget();
     }
 }
 
@@ -228,7 +233,7 @@ impl Script {
                     }
                     sent.fetch_add(bytes.len(), Ordering::Relaxed);
                 }
-                Step::Wait(gate) => gate.pass().await,
+                Step::Wait(gate) => gate.wait().await,
                 Step::Stall => std::future::pending().await,
                 Step::Cut => return Ok(After::Close),
                 Step::Reset => {

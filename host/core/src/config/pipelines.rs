@@ -34,6 +34,13 @@ pub struct Pipeline {
     pub when: Vec<Rule>,
 }
 
+impl Pipeline {
+    /// Its own plugins.
+    pub(crate) fn own(&self) -> Stages {
+        Stages { process: self.process.clone(), modify: self.modify.clone() }
+    }
+}
+
 /// Plugins of an exchange: those of a pipeline and what its rules made of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stages {

@@ -14,6 +14,7 @@ use super::grant::{self, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
+use super::sources::{Digest, digest};
 
 /// Room for a guest in Rust or C with many thousand words; interpreters (Python) need more.
 const MEMORY: u64 = 16 << 20;
@@ -54,6 +55,16 @@ pub struct Plugin {
     pub on_error: OnError,
     /// Configured instances kept ready; with 0 each is made when it is needed.
     pub ready: usize,
+}
+
+impl Plugin {
+    /// What it is loaded from: its file, and all that it is given. Equal for two that need not be loaded twice.
+    pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
+        // Every field by name, so that none is forgotten. What is for people only does not count.
+        let Self { name, file: _, config, config_shown: _, limits, grant, on_error, ready } = self;
+        let grant = grant.as_ref().map(|Granted { http, place: _ }| http);
+        digest(format!("{:?}", (name, file, config.to_string(), limits, grant, on_error, ready)).as_bytes())
+    }
 }
 
 impl fmt::Debug for Plugin {

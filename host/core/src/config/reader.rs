@@ -8,11 +8,12 @@ use toml::de::{DeTable, Error};
 use super::environment::Environment;
 use super::files::FileSource;
 use super::problems::{Notice, Place, Position, Problem, Problems};
+use super::sources::{Recorder, Sources};
 
 mod node;
 mod table;
 
-pub(super) use node::Node;
+pub(super) use node::{Node, child};
 pub(super) use table::Table;
 
 /// Reads a whole file: `read` gets the root table.
@@ -25,13 +26,14 @@ pub(super) fn read<T>(
     files: &dyn FileSource,
     env: &dyn Environment,
     read: impl FnOnce(&mut Table<'_>) -> T,
-) -> Result<(T, Vec<Notice>), Problems> {
+) -> Result<(T, Vec<Notice>, Sources), Problems> {
     let (tree, errors) = DeTable::parse_recoverable(text);
+    let recorder = Recorder::new(files, env);
     let reading = Reading {
         file,
         text,
-        files,
-        env,
+        files: &recorder,
+        env: &recorder,
         empty: DeTable::new(),
         broken: RefCell::default(),
         problems: RefCell::default(),
@@ -42,7 +44,10 @@ pub(super) fn read<T>(
     // What follows a broken header would be read as part of another table.
     let root = if reading.headers_are_broken() { &reading.empty } else { tree.get_ref() };
     let value = Node { reading: &reading, value: None, offset: 0, key: String::new() }.read_table(root, read);
-    reading.finish().map(|notices| (value, notices))
+    let notices = reading.finish()?;
+    let mut sources = recorder.into_sources();
+    sources.add_settings(tree.get_ref());
+    Ok((value, notices, sources))
 }
 
 /// One file being read, and what was found so far.

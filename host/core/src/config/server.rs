@@ -21,6 +21,10 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const STREAMS_MAX: u64 = 1000;
 /// A tenth of the streams: longer waits are better spent at another gateway.
 const QUEUE_MAX: u64 = 100;
+/// Room for a plugin or two that a reload adds.
+const LINKS_MAX: u64 = 4;
+/// Address space for twice as many is kept: enough for a dozen plugins, or six and two signers.
+const READY_MAX: u64 = 64;
 /// TensorZero's own limit.
 const BODY_MAX: u64 = 100 << 20;
 /// More of anything is a mistake.
@@ -35,7 +39,7 @@ const EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// What container platforms grant between the request to stop and the kill.
 const SHUTDOWN: Duration = Duration::from_secs(30);
 /// Sixteen characters of hexadecimal are 64 bits, out of reach of guessing over a network.
-const CLIENT_KEY_MIN: usize = 16;
+pub(super) const KEY_MIN: usize = 16;
 
 /// How clients reach the gateway.
 #[derive(Clone, Debug)]
@@ -49,6 +53,12 @@ pub struct Server {
     pub streams_max: usize,
     /// Exchanges that may wait for one of `streams_max`; 0 refuses them at once.
     pub queue_max: usize,
+    /// Plugins of one exchange for which there is room after a reload; those of the first configuration fit anyway.
+    pub links_max: usize,
+    /// Instances of plugins and signers that are kept ready for which there is room after a reload, likewise.
+    pub ready_max: usize,
+    /// Whether a change of the configuration's files, or of the plugins', is taken as soon as it is seen.
+    pub watch: bool,
     /// Connections at once, at least `streams_max`; past it a client waits to be accepted.
     pub connections_max: usize,
     /// Bytes of a request body.
@@ -94,6 +104,9 @@ pub(super) fn read(t: &mut Table<'_>) -> Server {
         heartbeat: t.duration("heartbeat", HEARTBEAT),
         streams_max: streams_max as usize,
         queue_max: t.count("queue_max", 0..=COUNT_MAX, QUEUE_MAX) as usize,
+        links_max: t.count("links_max", 1..=COUNT_MAX, LINKS_MAX) as usize,
+        ready_max: t.count("ready_max", 1..=COUNT_MAX, READY_MAX) as usize,
+        watch: t.flag("watch", true),
         connections_max: t.count("connections_max", streams_max..=COUNT_MAX, connections_max) as usize,
         body_max: body_max as usize,
         bodies_max: t.size("bodies_max", body_max..=1 << 40, BODIES_MAX.max(body_max)) as usize,
@@ -161,7 +174,7 @@ fn client_keys(items: &[Node<'_>]) -> Vec<ClientKey> {
         let read = item.table(|t| {
             let name = t.require("name", "write name = \"…\": logs show it").and_then(|n| n.name());
             let fix = "write key = \"env::NAME\" or \"path::FILE\"";
-            let token = t.require("key", fix).and_then(|node| node.token(CLIENT_KEY_MIN, SECRET_FIX));
+            let token = t.require("key", fix).and_then(|node| node.token(KEY_MIN, SECRET_FIX));
             Some(ClientKey { name: name?, key: token? })
         });
         let Some(new) = read else { continue };

@@ -14,6 +14,7 @@ use super::models::Model;
 use super::plugins::{self, Limits};
 use super::problems::suggest;
 use super::reader::{Node, Table};
+use super::sources::{Digest, digest};
 
 /// What the seeds' signer takes, in its order.
 const ARGUMENTS: [Argument; 4] =
@@ -39,6 +40,17 @@ pub struct Signer {
     pub config_shown: Value,
     /// What it may use.
     pub limits: Limits,
+}
+
+impl Signer {
+    /// What it is loaded from: its file, and all that it is given. Equal for two that need not be loaded twice.
+    pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
+        // Every field by name, so that none is forgotten. What is for people only does not count.
+        let Self { name, file: _, export, arguments, results, config, config_shown: _, limits } = self;
+        digest(
+            format!("{:?}", (name, file, export, arguments, results, config.to_string(), limits)).as_bytes(),
+        )
+    }
 }
 
 impl fmt::Debug for Signer {

@@ -1,79 +1,155 @@
 //! ③④⑥ Plugins and signers: from files to what runs in the sandbox.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use rust_proxy_stream::account::Total;
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::fetch::Fetch;
-use rust_proxy_stream::upstream::Signer;
 use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{EgressError, GuardedFetch};
 use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings};
 
 use super::StartProblem;
-use crate::config::{self, Choice, Config, Granted, Notice, Stages};
+use super::room::Room;
+use crate::config::{self, Config, Digest, Granted, Notice, Source, Sources, Stages};
 
-/// How many instances there can be at once: those of every exchange, each with the longest pipeline that rules
-/// come to, and two generations of ready and trial ones.
-fn slots<'a>(config: &Config, choices: impl Iterator<Item = &'a Choice<Stages>>) -> u32 {
-    let links = choices.flat_map(Choice::all).map(|stages| stages.plugins().len()).max().unwrap_or(0);
-    let ready: usize = config.plugins.values().map(|plugin| plugin.ready + 1).sum();
-    let signing = config.signers.len() * rust_proxy_wasm::Signer::SLOTS as usize;
-    let kept = ready.saturating_add(signing).saturating_mul(2);
-    let slots = config.server.streams_max.saturating_mul(links).saturating_add(kept);
-    u32::try_from(slots).unwrap_or(u32::MAX)
+/// Something that was loaded from a file, and what it was loaded from.
+#[derive(Clone)]
+pub(super) struct Loaded<T> {
+    pub(super) it: T,
+    pub(super) file: PathBuf,
+    /// Of the file.
+    pub(super) digest: Digest,
+    /// Of the file and all settings.
+    fingerprint: Digest,
+    /// The generation that loaded it.
+    pub(super) generation: u64,
 }
 
+/// By name.
+pub(super) type Plugins = BTreeMap<String, Loaded<Component>>;
+/// By name, each with what it gets and gives.
+pub(super) type Signers = BTreeMap<String, Loaded<Signing>>;
+
 /// Where plugins and signers run; `None` where there are none, or where it could not be made.
-pub(super) fn sandbox<'a>(
+pub(super) fn runtime<'a>(
     config: &Config,
-    choices: impl Iterator<Item = &'a Choice<Stages>>,
+    room: Room,
+    runtime: &'a OnceLock<Runtime>,
     problems: &mut Vec<StartProblem>,
-) -> Option<Runtime> {
+) -> Option<&'a Runtime> {
     if config.plugins.is_empty() && config.signers.is_empty() {
         return None;
     }
-    let runtime = Runtime::new(RuntimeOptions { slots: slots(config, choices) });
-    runtime.map_err(|error| problems.push(StartProblem::Runtime(error))).ok()
-}
-
-pub(super) async fn load_plugins(
-    config: &Config,
-    runtime: Option<&Runtime>,
-    totals: &BTreeMap<String, Arc<Total>>,
-    problems: &mut Vec<StartProblem>,
-) -> BTreeMap<String, Component> {
-    let mut components = BTreeMap::new();
-    let Some(runtime) = runtime else { return components };
-    for (name, plugin) in &config.plugins {
-        let (name, file) = (name.clone(), plugin.file.clone());
-        let bytes = match config::read_file(&file) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                problems.push(StartProblem::Unreadable { name, file, error });
-                continue;
-            }
-        };
-        let total = totals.get(&name).cloned().unwrap_or_default();
-        let settings = match settings(plugin, total) {
-            Ok(settings) => settings,
-            Err(error) => {
-                problems.push(StartProblem::Fetch { name, error });
-                continue;
-            }
-        };
-        match runtime.load(&bytes, settings).await {
-            Ok(component) => {
-                components.insert(name, component);
-            }
-            Err(error) => problems.push(StartProblem::Plugin { name, file, error }),
+    if let Some(made) = runtime.get() {
+        return Some(made);
+    }
+    match Runtime::new(RuntimeOptions { slots: room.slots() }) {
+        Ok(made) => Some(runtime.get_or_init(|| made)),
+        Err(error) => {
+            problems.push(StartProblem::Runtime(error));
+            None
         }
     }
-    components
 }
 
-fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, EgressError> {
+/// Loads the files of a generation.
+pub(super) struct Sandbox<'a> {
+    pub(super) runtime: Option<&'a Runtime>,
+    /// The generation's.
+    pub(super) number: u64,
+    /// Where what was loaded is noted.
+    pub(super) sources: &'a mut Sources,
+    pub(super) problems: &'a mut Vec<StartProblem>,
+}
+
+impl Sandbox<'_> {
+    /// Loads the plugins; those that are in `before` with the same file and settings are taken from there.
+    pub(super) async fn load_plugins(&mut self, config: &Config, before: Option<&Plugins>) -> Plugins {
+        let mut plugins = BTreeMap::new();
+        for (name, plugin) in &config.plugins {
+            match self.load_plugin(plugin, before.and_then(|before| before.get(name))).await {
+                Ok(loaded) => plugins.extend(loaded.map(|loaded| (name.clone(), loaded))),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        plugins
+    }
+
+    /// `None` where there is nothing to load it with, which has been reported.
+    async fn load_plugin(
+        &mut self,
+        plugin: &config::Plugin,
+        before: Option<&Loaded<Component>>,
+    ) -> Result<Option<Loaded<Component>>, StartProblem> {
+        let (name, file) = (|| plugin.name.clone(), || plugin.file.clone());
+        let bytes = config::read_file(&plugin.file).map_err(|error| StartProblem::Unreadable {
+            name: name(),
+            file: file(),
+            error,
+        })?;
+        let digest = config::digest(&bytes);
+        let fingerprint = plugin.fingerprint(&digest);
+        self.sources.add(Source::Plugin(name()), fingerprint);
+        if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok(Some(same.clone()));
+        }
+        let Some(runtime) = self.runtime else { return Ok(None) };
+        let settings = settings(plugin).map_err(|error| StartProblem::Fetch { name: name(), error })?;
+        let it = runtime.load(&bytes, settings).await;
+        let it = it.map_err(|error| StartProblem::Plugin { name: name(), file: file(), error })?;
+        Ok(Some(Loaded { it, file: file(), digest, fingerprint, generation: self.number }))
+    }
+
+    /// Loads the signers, likewise.
+    pub(super) async fn load_signers(&mut self, config: &Config, before: Option<&Signers>) -> Signers {
+        let mut signers = BTreeMap::new();
+        for (name, signer) in &config.signers {
+            match self.load_signer(signer, before.and_then(|before| before.get(name))).await {
+                Ok(loaded) => signers.extend(loaded.map(|loaded| (name.clone(), loaded))),
+                Err(reason) => {
+                    let (name, file) = (name.clone(), signer.file.clone());
+                    self.problems.push(StartProblem::Signer { name, file, reason });
+                }
+            }
+        }
+        signers
+    }
+
+    async fn load_signer(
+        &mut self,
+        signer: &config::Signer,
+        before: Option<&Loaded<Signing>>,
+    ) -> Result<Option<Loaded<Signing>>, String> {
+        let bytes = config::read_file(&signer.file).map_err(|error| error.to_string())?;
+        let digest = config::digest(&bytes);
+        let fingerprint = signer.fingerprint(&digest);
+        self.sources.add(Source::Signer(signer.name.clone()), fingerprint);
+        if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok(Some(same.clone()));
+        }
+        let Some(runtime) = self.runtime else { return Ok(None) };
+        let settings = SignerSettings {
+            name: signer.name.clone(),
+            limits: signer.limits,
+            config_json: signer.config.to_string(),
+            export: signer.export.clone(),
+            arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
+        };
+        let made = runtime.load_signer(&bytes, settings).await.map_err(|error| error.to_string())?;
+        let it = Signing {
+            name: signer.name.clone(),
+            signer: Arc::new(made),
+            arguments: signer.arguments.clone(),
+            results: signer.results.clone(),
+        };
+        let file = signer.file.clone();
+        Ok(Some(Loaded { it, file, digest, fingerprint, generation: self.number }))
+    }
+}
+
+fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
     let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
     let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
     Ok(Settings {
@@ -83,15 +159,15 @@ fn settings(plugin: &config::Plugin, total: Arc<Total>) -> Result<Settings, Egre
         on_error: plugin.on_error,
         ready: plugin.ready,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
-        total,
+        total: Arc::default(),
     })
 }
 
 /// Those of the configuration, and the grants that their plugins do not use.
-pub(super) fn notices(config: &Config, components: &BTreeMap<String, Component>) -> Vec<Notice> {
+pub(super) fn notices(config: &Config, plugins: &Plugins) -> Vec<Notice> {
     let mut notices = config.notices.clone();
     for (name, plugin) in &config.plugins {
-        let uses_http = components.get(name).is_some_and(|component| !component.imports().granted.is_empty());
+        let uses_http = plugins.get(name).is_some_and(|loaded| !loaded.it.imports().granted.is_empty());
         if let Some(granted) = &plugin.grant
             && !uses_http
         {
@@ -103,15 +179,11 @@ pub(super) fn notices(config: &Config, components: &BTreeMap<String, Component>)
 }
 
 /// A plugin stands only where it does something.
-pub(super) fn check_roles(
-    config: &Config,
-    components: &BTreeMap<String, Component>,
-    problems: &mut Vec<StartProblem>,
-) {
+pub(super) fn check_roles(config: &Config, plugins: &Plugins, problems: &mut Vec<StartProblem>) {
     for (pipeline, stages) in &config.pipelines {
-        let mut check = |place: &str, stage: &str, interface, plugins: &[String], has: fn(Roles) -> bool| {
-            for plugin in plugins {
-                if components.get(plugin).is_some_and(|component| !has(component.roles())) {
+        let mut check = |place: &str, stage: &str, interface, names: &[String], has: fn(Roles) -> bool| {
+            for plugin in names {
+                if plugins.get(plugin).is_some_and(|loaded| !has(loaded.it.roles())) {
                     let (pipeline, plugin) = (format!("{pipeline}{place}"), plugin.clone());
                     let stage = stage.to_owned();
                     problems.push(StartProblem::Role { pipeline, stage, plugin, interface });
@@ -125,78 +197,38 @@ pub(super) fn check_roles(
             config::Effect::Use(_) => None,
         });
         let own = (String::new(), ["process", "modify"], &stages.process, &stages.modify);
-        for (place, names, process, modify) in std::iter::once(own).chain(lists) {
-            check(&place, names[0], "processor", process, |roles| roles.processor);
-            check(&place, names[1], "response-modifier", modify, |roles| roles.modifier);
+        for (place, [first, second], process, modify) in std::iter::once(own).chain(lists) {
+            check(&place, first, "processor", process, |roles| roles.processor);
+            check(&place, second, "response-modifier", modify, |roles| roles.modifier);
         }
     }
 }
 
 /// The pipelines of all models, each made once.
 pub(super) struct Pipelines<'a> {
-    components: &'a BTreeMap<String, Component>,
+    plugins: &'a Plugins,
     made: BTreeMap<Stages, Arc<Pipeline>>,
 }
 
 impl<'a> Pipelines<'a> {
-    pub(super) fn new(components: &'a BTreeMap<String, Component>) -> Self {
-        Self { components, made: BTreeMap::new() }
+    pub(super) fn new(plugins: &'a Plugins) -> Self {
+        Self { plugins, made: BTreeMap::new() }
     }
 
     pub(super) fn of(&mut self, stages: Stages) -> Arc<Pipeline> {
-        let make = |stages: &Stages| Arc::new(pipeline(stages, self.components));
+        let make = |stages: &Stages| Arc::new(pipeline(stages, self.plugins));
         Arc::clone(self.made.entry(stages).or_insert_with_key(make))
     }
 }
 
-fn pipeline(stages: &Stages, components: &BTreeMap<String, Component>) -> Pipeline {
+fn pipeline(stages: &Stages, plugins: &Plugins) -> Pipeline {
     let names = stages.plugins();
-    let places = |plugins: &[String]| {
-        plugins.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
+    let places = |links: &[String]| {
+        links.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
     };
     let (process, modify) = (places(&stages.process), places(&stages.modify));
     // A plugin that did not load has been reported; nothing is started then.
     let plugins =
-        names.iter().filter_map(|name| components.get(*name)).map(|it| Arc::new(it.clone()) as Arc<_>);
+        names.iter().filter_map(|name| plugins.get(*name)).map(|it| Arc::new(it.it.clone()) as Arc<_>);
     Pipeline { plugins: plugins.collect(), process, modify }
-}
-
-/// The signers that loaded, each with what it gets and gives.
-pub(super) type Signers = BTreeMap<String, Signing>;
-
-pub(super) async fn load_signers(
-    config: &Config,
-    runtime: Option<&Runtime>,
-    problems: &mut Vec<StartProblem>,
-) -> Signers {
-    let mut signers = BTreeMap::new();
-    let Some(runtime) = runtime else { return signers };
-    for (name, signer) in &config.signers {
-        match load_signer(runtime, signer).await {
-            Ok(loaded) => {
-                let (arguments, results) = (signer.arguments.clone(), signer.results.clone());
-                let signing = Signing { name: name.clone(), signer: loaded, arguments, results };
-                signers.insert(name.clone(), signing);
-            }
-            Err(reason) => {
-                let (name, file) = (name.clone(), signer.file.clone());
-                problems.push(StartProblem::Signer { name, file, reason });
-            }
-        }
-    }
-    signers
-}
-
-/// Makes a signer of its file.
-async fn load_signer(runtime: &Runtime, signer: &config::Signer) -> Result<Arc<dyn Signer>, String> {
-    let bytes = config::read_file(&signer.file).map_err(|error| error.to_string())?;
-    let settings = SignerSettings {
-        name: signer.name.clone(),
-        limits: signer.limits,
-        config_json: signer.config.to_string(),
-        export: signer.export.clone(),
-        arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
-    };
-    let loaded = runtime.load_signer(&bytes, settings).await.map_err(|error| error.to_string())?;
-    Ok(Arc::new(loaded))
 }

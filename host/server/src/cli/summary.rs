@@ -15,7 +15,7 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("model {name}"));
         describe(&mut text, config, model);
     }
-    for PluginInfo { name, file, description, imports, .. } in engine.plugins() {
+    for PluginInfo { name, file, description, imports, .. } in &engine.plugins() {
         let Some(Plugin { config_shown, grant, on_error, .. }) = config.plugins.get(name) else { continue };
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::app::{Answer, Chat, router_with};
 use crate::fake::{Fake, end, endless, frame, script, server, text};
+use crate::ingress::Bodies;
 
 /// What a TOML key, and so a label, may hold: a quote, a backslash and a line feed.
 const MODEL: &str = "a \"b\" \\ c\n{} é";
@@ -25,11 +26,22 @@ async fn engine() -> Engine {
     Engine::start(&config.unwrap_or_else(|problems| panic!("{problems}"))).await.expect("it starts")
 }
 
+fn metrics_of(engine: Engine, counters: &Counters) -> Metrics {
+    let record = Record { changed: 1, unchanged: 2, refused: 3, refusal: None };
+    Metrics::new(engine, counters, watch::channel(record).1)
+}
+
+/// The routes for clients.
+fn app<C: Chat>(chat: C, counters: &Counters) -> Router {
+    let server = server("");
+    router_with(&server, chat, Bodies::new(&server), counters.clone())
+}
+
 /// Asks `path` for a chat, and reads the answer to its end.
 async fn ask<C: Chat>(chat: C, counters: &Counters, path: &str, body: String) {
     let request =
         http::Request::post(path).header("host", "localhost").header("content-type", "application/json");
-    let app = router_with(&server(""), chat, counters.clone());
+    let app = self::app(chat, counters);
     text(app.oneshot(request.body(Body::from(body)).expect("a request")).await.expect("an answer")).await;
 }
 
@@ -60,7 +72,7 @@ fn check(text: &str, expect: &[&str]) {
 async fn requests_are_counted_when_they_have_ended() {
     let (counters, chat) = (Counters::default(), "/v1/chat/completions");
     let body = || r#"{"stream":true}"#.to_owned();
-    let metrics = Metrics::new(engine().await, &counters);
+    let metrics = metrics_of(engine().await, &counters);
     // 20 s to the first text, with a heartbeat before it; 5 ms more to the end.
     let slow = || script([(20_000, frame("data: a\n\n")), (5, end(End::Complete))]);
     ask(Fake::new(move |_| Ok(Answer::Events(slow()))), &counters, chat, body()).await;
@@ -97,14 +109,14 @@ async fn requests_are_counted_when_they_have_ended() {
 #[tokio::test]
 async fn a_stream_is_open_until_its_body_is_gone() {
     let counters = Counters::default();
-    let metrics = Metrics::new(engine().await, &counters);
+    let metrics = metrics_of(engine().await, &counters);
     let (events, _dropped) = endless(vec![frame("data: a\n\n")]);
     let events = std::sync::Mutex::new(Some(events));
     let fake =
         Fake::new(move |_| Ok(Answer::Events(events.lock().expect("no panic").take().expect("one request"))));
     let request =
         http::Request::post("/chat").header("host", "localhost").header("content-type", "application/json");
-    let app = router_with(&server(""), fake, counters.clone());
+    let app = self::app(fake, &counters);
     let response = app.oneshot(request.body(Body::from("{}")).expect("a request")).await.expect("an answer");
     check(&scrape(&metrics).await, &["rust_proxy_streams_open 1"]);
     drop(response);
@@ -115,7 +127,7 @@ async fn a_stream_is_open_until_its_body_is_gone() {
 #[tokio::test]
 async fn names_of_the_configuration_are_escaped() {
     let (engine, counters) = (engine().await, Counters::default());
-    let metrics = Metrics::new(engine.clone(), &counters);
+    let metrics = metrics_of(engine.clone(), &counters);
     for model in [MODEL, "a-model-of-a-client"] {
         let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] });
         ask(engine.clone(), &counters, "/chat", body.to_string()).await;
@@ -131,6 +143,9 @@ async fn names_of_the_configuration_are_escaped() {
             "rust_proxy_exchanges 0",
             "rust_proxy_exchanges_max 1000",
             "rust_proxy_exchange_refusals_total 0",
+            "rust_proxy_generation 1",
+            "rust_proxy_reloads_total{result=\"changed\"} 1",
+            "rust_proxy_reloads_total{result=\"refused\"} 3",
         ],
     );
     assert!(!text.contains("a-model-of-a-client"));
@@ -142,7 +157,7 @@ async fn engines_of_a_process_stay_apart() {
     let (engine, other) = (engine().await, engine().await);
     let body = serde_json::json!({ "model": MODEL, "messages": [{ "role": "user", "content": "hi" }] });
     ask(engine.clone(), &first, "/chat", body.to_string()).await;
-    let text = scrape(&Metrics::new(other, &second)).await;
+    let text = scrape(&metrics_of(other, &second)).await;
     assert!(!text.contains(r#"route="/chat""#) && !text.contains("unreachable"), "{text}");
 }
 
@@ -150,7 +165,7 @@ async fn engines_of_a_process_stay_apart() {
 async fn the_documentation_has_every_name_and_no_other() {
     let (engine, counters) = (engine().await, Counters::default());
     ask(Fake::echo(), &counters, "/chat", "{}".to_owned()).await;
-    let text = scrape(&Metrics::new(engine, &counters)).await;
+    let text = scrape(&metrics_of(engine, &counters)).await;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
     let documentation = include_str!("../../../../docs/metrics.md");

@@ -151,7 +151,7 @@ async fn a_stream_that_outlasts_the_shutdown_is_cut_and_does_not_look_complete()
 async fn check_given_up(head: &str) {
     let (mut client, stream) = tokio::io::duplex(1024);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, app::router(&server(""), Fake::echo()), stopped));
+    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), Fake::echo())), stopped));
     client.write_all(head.as_bytes()).await.expect("sent");
     let start = tokio::time::Instant::now();
     served.await.expect("no panic");
@@ -171,7 +171,7 @@ async fn a_client_that_takes_nothing_loses_its_exchange() {
     let fake = Fake::new(move |_| Ok(Answer::Events(events.lock().unwrap().take().expect("one request"))));
     let (mut client, stream) = tokio::io::duplex(1024);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, app::router(&server(""), fake), stopped));
+    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), fake)), stopped));
     client.write_all(CHAT.as_bytes()).await.expect("sent");
     served.await.expect("no panic");
     assert!(dropped.await.is_err());
@@ -192,7 +192,7 @@ async fn a_client_that_does_not_read_is_not_read_for() {
     let fake = Fake::new(move |_| Ok(Answer::Events(frames.lock().unwrap().take().expect("one request"))));
     let (mut client, stream) = tokio::io::duplex(PIPE);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, app::router(&server(""), fake), stopped));
+    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), fake)), stopped));
     client.write_all(CHAT.as_bytes()).await.expect("sent");
     let mut read = 0;
     for _ in 0..10 {

@@ -36,6 +36,8 @@ pub(crate) struct ResponseChain {
     open: Vec<Lane>,
     /// An id that no lane has had.
     unused: u32,
+    /// Whether the modifiers were told that it was all.
+    finished: bool,
 }
 
 struct ModifierLink {
@@ -50,7 +52,12 @@ impl ResponseChain {
     /// As [`push`](Self::push).
     pub(crate) async fn open(links: Links, context: &Context) -> Result<Self, ExchangeError> {
         let mut all: Vec<Option<ActiveLink>> = links.links.into_iter().map(Some).collect();
-        let mut chain = Self { links: Vec::with_capacity(links.modify.len()), open: Vec::new(), unused: 0 };
+        let mut chain = Self {
+            links: Vec::with_capacity(links.modify.len()),
+            open: Vec::new(),
+            unused: 0,
+            finished: false,
+        };
         for place in links.modify {
             let Some(mut active) = all.get_mut(place).and_then(Option::take) else { continue };
             let opened = match active.modifier() {
@@ -120,11 +127,14 @@ impl ResponseChain {
         Ok((flow, stopped))
     }
 
-    /// Tells the modifiers that the response is complete or stopped.
+    /// Tells the modifiers, once, that all of the response has passed, or that it is stopped.
     ///
     /// # Errors
     /// As [`push`](Self::push).
     pub(crate) async fn finish(&mut self) -> Result<(), ExchangeError> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
         for link in &mut self.links {
             let result = match link.active.modifier() {
                 Some((modifier, _call)) => modifier.finish().await,
@@ -150,12 +160,13 @@ impl ModifierLink {
         let pushed = self.step(flow).await;
         let (released, held) = (bytes(&flow.texts), self.held());
         let account = &mut self.active.account;
+        // A rejection is all that follows, as a failure is.
         match &pushed {
-            Ok(_) => {
-                account.answer.bytes_out += released;
-                account.held = account.held.max(held);
-            }
-            Err(_) => account.dropped += released,
+            Ok(Some(Stop::Reject(_))) | Err(_) => account.dropped += released,
+            Ok(_) => account.answer.bytes_out += released,
+        }
+        if pushed.is_ok() {
+            account.held = account.held.max(held);
         }
         pushed
     }

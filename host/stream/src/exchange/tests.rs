@@ -4,6 +4,7 @@ mod accounts;
 mod calls;
 mod client;
 mod contract;
+mod delay;
 mod endings;
 mod hidden;
 #[path = "../../../../tests/testkit/src/lanes.rs"]
@@ -11,6 +12,7 @@ mod hidden;
 mod lanes;
 mod links;
 mod masking;
+mod matrix;
 mod splits;
 mod stops;
 mod support;

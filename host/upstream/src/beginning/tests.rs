@@ -79,6 +79,10 @@ fn what_fails_before_its_first_event_has_not_begun() {
         (error.to_owned(), "failed: no memory"),
         (format!("event: error\n{error}"), "failed: no memory"),
         ("event: error\ndata: no memory\n\n".to_owned(), "failed: no memory"),
+        (
+            "error: {\"code\":500,\"message\":\"no memory\"}\n\ndata: [DONE]\n\n".to_owned(),
+            "failed: no memory",
+        ),
         ("data: {\"error\":\"no memory\",\"choices\":[{}]}\n\n".to_owned(), "failed: no memory"),
         ("data: nonsense\n\n".to_owned(), "cannot be read: it is no JSON"),
         ("data: {\"object\":\"list\"}\n\n".to_owned(), "cannot be read: it is no JSON, or has no `choices`"),
@@ -121,6 +125,7 @@ fn a_whole_answer_that_is_an_error_or_none_at_all_has_not_begun() {
         (r#"{"error":{"message":"no memory"}}"#, "failed: no memory"),
         ("<html>", "cannot be read: it is no JSON"),
         ("", "cannot be read: it is no JSON"),
+        (r#"{"choices":[],"usage":{}}"#, "broke off: it has no choices"),
     ] {
         assert!(whole(body).expect_err(body).to_string().contains(says), "{body}");
     }

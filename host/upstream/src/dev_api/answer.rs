@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::dialect::openai_chat::{self, TERMINAL};
 use rust_proxy_stream::json::{self, Pointer};
@@ -338,24 +338,25 @@ pub(super) fn convert(body: BodyStream, target: Target) -> BodyStream {
     }))
 }
 
-/// A stream of the provider as a whole answer, for a client that wanted one; at most `max` bytes of text.
+/// A stream of the provider as a whole answer, for a client that wanted one; at most `max` bytes of text. What is
+/// an end to [`convert`] is one here, and nothing behind it is waited for.
 ///
 /// # Errors
 /// [`UpstreamError`]: the stream's own, and [`UpstreamError::Protocol`] for OpenAI's form.
 pub(super) async fn gather(mut body: BodyStream, target: Target, max: usize) -> Result<Bytes, UpstreamError> {
     let mut decoder = Decoder::default();
     let mut own = Own::default();
-    let mut complete = target.options.end.is_none();
-    while let Some(bytes) = body.next().await {
+    let mut complete = false;
+    'body: while let Some(bytes) = body.next().await {
         decoder.push(&bytes?);
         while let Some(block) = decoder.next_block().map_err(unreadable)? {
             let Some(data) = block.data.as_deref().filter(|data| !data.trim().is_empty()) else { continue };
-            if complete && target.options.end.is_some() || block.name.as_deref() == Some("ping") {
+            if block.name.as_deref() == Some("ping") {
                 continue;
             }
             if target.options.end.as_deref() == Some(data.trim()) {
                 complete = true;
-                continue;
+                break 'body;
             }
             if block.name.as_deref() == Some("error") {
                 return Err(UpstreamError::Reported(target.error_message(data)));
@@ -363,16 +364,35 @@ pub(super) async fn gather(mut body: BodyStream, target: Target, max: usize) -> 
             if target.is_openai(data) {
                 return Err(protocol("it is a stream in place of a whole answer"));
             }
+            let finished = own.finish.is_some();
             target.read_facts(data, &mut own)?;
-            own.text.push_str(&target.literal(&target.options.text, data)?.unwrap_or_default());
+            let text = target.literal(&target.options.text, data)?.filter(|text| !text.is_empty());
+            if let Some(text) = text {
+                if finished {
+                    return Err(protocol("text follows the finish reason"));
+                }
+                own.text.push_str(&text);
+                own.begun = true;
+            }
             if own.text.len() > max {
                 return Err(protocol(&format!("a text of more than {max} bytes")));
             }
-            complete |= target.options.done.as_ref().and_then(|at| at.find(data)).is_some_and(says_yes);
+            if target.options.done.as_ref().and_then(|at| at.find(data)).is_some_and(says_yes) {
+                complete = true;
+                break 'body;
+            }
         }
     }
-    complete |= decoder.finish().map_err(unreadable)?.is_some() || own.finish.is_some();
-    if complete { Ok(target.whole(&own)) } else { Err(UpstreamError::Incomplete("it has no end".to_owned())) }
+    if complete {
+        // As in an exchange: what is there already lets the connection be used again.
+        body.next().now_or_never();
+        return Ok(target.whole(&own));
+    }
+    let marked = decoder.finish().map_err(unreadable)?.is_some();
+    if marked || own.finish.is_some() || (target.options.end.is_none() && own.begun) {
+        return Ok(target.whole(&own));
+    }
+    Err(UpstreamError::Incomplete("it has no end".to_owned()))
 }
 
 /// Any value but null, false and an empty string.

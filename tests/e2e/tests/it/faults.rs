@@ -74,6 +74,7 @@ async fn check_answer(gateway: &TestGateway, deed: &str, place: &str, policy: &s
             let body = response.body().await;
             assert_eq!(deltas(&body), TEXT.concat(), "{what}");
             assert!(message(&last_error(&body)).starts_with(&failed), "{what}: {body}");
+            assert!(!body.contains(r#""finish_reason":""#), "{what} looks whole: {body}");
         }
         ("fail_closed", _) => {
             assert_eq!(response.status(), 500, "{what}");

@@ -6,9 +6,11 @@
 mod faults;
 mod lifecycle;
 mod masking;
+mod metrics;
 mod plugins;
 mod policy;
 mod program;
+mod reload;
 mod requests;
 mod splits;
 mod stops;

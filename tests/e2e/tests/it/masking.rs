@@ -1,6 +1,6 @@
 //! Words are masked in both directions, however they are cut.
 
-use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, deltas, frame};
+use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, Setup, deltas, frame};
 use serde_json::{Value, json};
 
 use crate::masking;
@@ -120,4 +120,24 @@ async fn a_request_is_masked_in_each_of_its_texts() {
     let request = json!({ "model": "m", "stream": true, "messages": conversation("secret") });
     assert_eq!(gateway.chat(&request).await.status(), 200);
     assert_eq!(upstream.only_request().json()["messages"], conversation("******"));
+}
+
+#[tokio::test]
+async fn a_list_of_a_hundred_thousand_words_fits_limits_that_allow_it() {
+    let letter = |n: u32| char::from_u32(0x4e00 + n % 5_000).unwrap_or('一');
+    let words: Vec<String> = (0..100_000u32)
+        .map(|n| n.wrapping_mul(2_654_435_761))
+        .map(|n| [n, n / 5_000, n / 7, n / 31].map(letter)[..2 + n as usize % 3].iter().collect())
+        .collect();
+    let some: Vec<&str> = words.iter().step_by(997).map(String::as_str).collect();
+    let text = some.join(", not ");
+    let stars: Vec<String> = some.iter().map(|word| "*".repeat(word.chars().count())).collect();
+    let pieces: Vec<String> = text.split_inclusive(|_| true).map(str::to_owned).collect();
+
+    let upstream = ScriptedUpstream::start([Script::says(pieces.iter().map(String::as_str))]).await;
+    let plugin = "[plugins.sensitive-word]\nlimits = { memory = '48MiB', cpu = '5s', wall = '20s' }\n\
+                  ready = 1\nconfig = { words = { file = 'words.txt' } }";
+    let setup = Setup::new().upstream(&upstream).plugins(&["sensitive-word"]).toml(plugin);
+    let gateway = setup.file("words.txt", words.join("\n")).start().await;
+    assert_eq!(deltas(&gateway.ask("hello").await.body().await), stars.join(", not "));
 }

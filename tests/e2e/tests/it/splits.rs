@@ -1,6 +1,6 @@
 //! Over sockets: for random word lists, texts and cuts the client sees `mask(whole text)`, streamed and whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -23,7 +23,9 @@ const LISTS: [&[&str]; 6] = [
     &["aabbaabbaabb😀", "aabb\"", "b密"],
 ];
 const TEXT: &str = "[abé😀密\"\\\\\n]{0,6}";
-const FIELDS: [&str; 3] = ["content", "reasoning_content", "refusal"];
+/// The arguments are one JSON string, which stands in a string once more.
+const ARGUMENTS: &str = "arguments/0";
+const FIELDS: [&str; 5] = ["content", "reasoning_content", "reasoning", "refusal", ARGUMENTS];
 
 #[derive(Debug, Clone)]
 struct Piece {
@@ -64,6 +66,14 @@ fn literal(text: &str, escaped: bool) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
+/// The member of a delta that adds to a field what is written in a literal.
+fn member(field: &str, written: &str) -> String {
+    match field {
+        ARGUMENTS => format!(r#""tool_calls":[{{"index":0,"function":{{"arguments":"{written}"}}}}]"#),
+        _ => format!(r#""{field}":"{written}""#),
+    }
+}
+
 fn chunk(choice: u64, delta: &str, finish: &str) -> String {
     format!(
         "data: {{\"choices\":[{{\"index\":{choice},\"delta\":{{{delta}}},\"finish_reason\":{finish}}}]}}\n\n"
@@ -85,28 +95,37 @@ impl Case {
         self.texts().into_iter().map(mask).collect()
     }
 
+    /// The choices that call a tool.
+    fn calling(&self) -> BTreeSet<u64> {
+        self.pieces.iter().filter(|piece| piece.field == ARGUMENTS).map(|piece| piece.choice).collect()
+    }
+
     /// The stream: a frame for each piece, where a pair is cut the next of its place begins with the other half.
     fn body(&self) -> String {
         let mut body = [0, 1].map(|choice| chunk(choice, "\"role\":\"assistant\"", "null")).concat();
+        let quotes =
+            || self.calling().into_iter().map(|choice| chunk(choice, &member(ARGUMENTS, "\\\""), "null"));
+        body.extend(quotes());
         let mut halves: BTreeMap<(u64, &str), &str> = BTreeMap::new();
         for Piece { choice, field, text, escaped, cut } in &self.pieces {
             let before = halves.remove(&(*choice, *field)).unwrap_or_default();
             let (text, half) = match text.strip_suffix('😀').filter(|_| *cut) {
-                Some(rest) => {
-                    halves.insert((*choice, field), "\\ude00");
-                    (rest, "\\ud83d")
-                }
-                None => (text.as_str(), ""),
+                // Of arguments written with escapes, the pair is cut between two of those.
+                Some(rest) if *field == ARGUMENTS && *escaped => (rest, ("\\\\ud83d", "\\\\ude00")),
+                Some(rest) => (rest, ("\\ud83d", "\\ude00")),
+                None => (text.as_str(), ("", "")),
             };
-            body += &chunk(
-                *choice,
-                &format!("\"{field}\":\"{before}{}{half}\"", literal(text, *escaped)),
-                "null",
-            );
+            halves.insert((*choice, field), half.1);
+            let written = match *field {
+                ARGUMENTS => literal(&literal(text, *escaped), false),
+                _ => literal(text, *escaped),
+            };
+            body += &chunk(*choice, &member(field, &format!("{before}{written}{}", half.0)), "null");
         }
-        for ((choice, field), half) in halves {
-            body += &chunk(choice, &format!("\"{field}\":\"{half}\""), "null");
+        for ((choice, field), half) in halves.into_iter().filter(|(_, half)| !half.is_empty()) {
+            body += &chunk(choice, &member(field, half), "null");
         }
+        body.extend(quotes());
         body + &[0, 1].map(|choice| chunk(choice, "", "\"stop\"")).concat() + "data: [DONE]\n\n"
     }
 
@@ -122,7 +141,14 @@ impl Case {
         let texts = self.texts();
         let choice = |index: u64| {
             let mine = texts.iter().filter(|((choice, _), _)| *choice == index);
-            let message: Value = mine.map(|((_, field), text)| (field.clone(), text.clone())).collect();
+            let member = |((_, field), text): (&Place, &String)| match field.as_str() {
+                ARGUMENTS => {
+                    let call = json!({ "function": { "name": "f", "arguments": json!(text).to_string() } });
+                    ("tool_calls".to_owned(), json!([call]))
+                }
+                _ => (field.clone(), json!(text)),
+            };
+            let message: Value = mine.map(member).collect();
             json!({ "index": index, "message": message, "finish_reason": "stop" })
         };
         Script::json(200, &json!({ "choices": [choice(0), choice(1)] }))
@@ -149,17 +175,30 @@ fn ask(case: &Case, stream: bool) -> Value {
     json!({ "model": format!("m{}", case.list), "messages": messages, "stream": stream })
 }
 
+/// What arguments say, in the place of how they are written; nothing for those that say nothing.
+fn said(mut texts: BTreeMap<Place, String>) -> BTreeMap<Place, String> {
+    for (_, text) in texts.iter_mut().filter(|((_, field), _)| field == ARGUMENTS) {
+        *text = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    }
+    texts.retain(|_, text| !text.is_empty());
+    texts
+}
+
 async fn check(case: &Case, gateway: &TestGateway, upstream: &ScriptedUpstream) -> TestCaseResult {
     upstream.play(case.stream());
     let body = gateway.chat(&ask(case, true)).await.body().await;
-    prop_assert_eq!(lanes(&body), case.expected(), "{}", &body);
+    prop_assert_eq!(said(lanes(&body)), case.expected(), "{}", &body);
     prop_assert!(body.ends_with("data: [DONE]\n\n"), "{}", &body);
     prop_assert_eq!(body.matches("\"finish_reason\":\"stop\"").count(), 2, "{}", &body);
 
     upstream.play(case.whole());
     let body = gateway.chat(&ask(case, false)).await.json().await;
     for ((choice, field), text) in case.expected() {
-        prop_assert_eq!(&body["choices"][usize::from(choice == 1)]["message"][&field], &Value::from(text));
+        let message = &body["choices"][usize::from(choice == 1)]["message"];
+        let arguments = &message["tool_calls"][0]["function"]["arguments"];
+        let seen = if field == ARGUMENTS { arguments } else { &message[&field] };
+        let seen = BTreeMap::from([((choice, field.clone()), seen.as_str().unwrap_or_default().to_owned())]);
+        prop_assert_eq!(said(seen), BTreeMap::from([((choice, field), text)]));
     }
     Ok(())
 }

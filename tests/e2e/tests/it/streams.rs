@@ -135,6 +135,44 @@ async fn a_client_that_leaves_closes_the_connection_to_the_upstream() {
         }
         upstream.abandoned().await;
     }
+    let whole = Script::new(200, "application/json").bytes("{\"choices\":[").stall();
+    let upstream = ScriptedUpstream::start([Script::silent(), whole]).await;
+    let gateway = masking(&upstream).start().await;
+    for _ in 0..2 {
+        tokio::select! {
+            response = gateway.ask_whole("hello") => panic!("{response:?}"),
+            () = upstream.asked() => {}
+        }
+        upstream.abandoned().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_has_left() {
+    let upstream = ScriptedUpstream::start([Script::stream().delta("hi").stall()]).await;
+    let gateway = masking(&upstream).start().await;
+    let mut response = gateway.ask("hello").await;
+    assert_eq!(response.delta().await, "hi");
+    response.close_half().await;
+    upstream.abandoned().await;
+    response.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_said_too_much_and_left_is_missed_by_heartbeats() {
+    let upstream = ScriptedUpstream::start([Script::stream().delta("hi").stall()]).await;
+    let gateway = masking(&upstream).server("heartbeat = '50ms'").start().await;
+    let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}",
+        body.len()
+    );
+    // What stands behind a request hides from the server that its connection has ended.
+    let mut response = gateway.request(&format!("{head}\r\n\r\n{body}\r\nGET /health HTTP/1.1\r\n")).await;
+    assert_eq!(response.delta().await, "hi");
+    drop(response);
+    upstream.abandoned().await;
 }
 
 #[tokio::test]

@@ -124,6 +124,7 @@ async fn the_second_provider_is_asked_where_the_first_never_begins() {
         Script::new(200, "text/html").bytes("<html>"),
         Script::stream().event("nonsense"),
         Script::stream().header("content-encoding", "gzip"),
+        Script::stream().bytes("error: {\"code\":500,\"message\":\"overloaded model\"}\n\n").done(),
     ];
     let number = failures.len();
     let first = ScriptedUpstream::start(failures).await;
@@ -136,12 +137,17 @@ async fn the_second_provider_is_asked_where_the_first_never_begins() {
     }
     assert_eq!((first.seen().len(), second.seen().len()), (number, number));
 
-    let first = ScriptedUpstream::start([Script::json(200, &error)]).await;
+    let failures = [Script::json(200, &error), Script::json(200, &json!({ "choices": [] }))];
+    let number = failures.len();
+    let first = ScriptedUpstream::start(failures).await;
     let second = ScriptedUpstream::start([Script::whole("from the second")]).await;
     let gateway = with_fallback(&first.url(), &second).start().await;
     let request = json!({ "model": "two", "messages": [{ "role": "user", "content": "hello" }] });
-    let answer = gateway.chat(&request).await.json().await;
-    assert_eq!(answer["choices"][0]["message"]["content"], "from the second");
+    for _ in 0..number {
+        let answer = gateway.chat(&request).await.json().await;
+        assert_eq!(answer["choices"][0]["message"]["content"], "from the second");
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (number, number));
 }
 
 #[tokio::test]

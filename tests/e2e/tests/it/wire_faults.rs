@@ -120,6 +120,11 @@ async fn a_failure_before_the_first_event_is_a_status() {
             Script::stream().bytes(": a\n\nevent: error\ndata: out of memory\n\n").done(),
             failed("out of memory"),
         ),
+        (
+            "an error by field",
+            Script::stream().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").done(),
+            failed("out of memory"),
+        ),
         ("an error in place of a stream", Script::json(200, &reported()), failed("out of memory")),
         ("the same and no end", Script::json(200, &reported()).length(9999), protocol("application/json")),
         ("no JSON", Script::stream().event("nonsense").done(), protocol("cannot be read")),
@@ -149,6 +154,21 @@ async fn a_failure_before_the_first_event_is_a_status() {
             failed("the upstream answered 307, and redirects are not followed"),
         ),
         ("429", Script::json(429, &reported()), Status(429, "upstream_refused", "out of memory")),
+        (
+            "429 in plain words",
+            Script::new(429, "text/plain").bytes("slow down,\r\nplease"),
+            Status(429, "upstream_refused", "slow down,\r\nplease"),
+        ),
+        (
+            "half of an error",
+            Script::new(500, "application/json").bytes("{\"error\":{\"mess").cut(),
+            failed("the upstream answered 500 (HTTP 502)"),
+        ),
+        (
+            "an error that is too long",
+            Script::json(400, &json!({ "error": { "message": "a".repeat(100_000) } })),
+            Status(400, "upstream_refused", "the upstream answered 400"),
+        ),
         // Its words are not worth more than two seconds.
         (
             "429 without end",
@@ -187,6 +207,15 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
             incomplete("broke off"),
         ),
         (
+            "longer than its length",
+            Script::stream()
+                .length(sent.len() + 9)
+                .bytes(&sent)
+                .wait_for(&gate)
+                .bytes(piece("ret") + &finish()),
+            incomplete("within an event"),
+        ),
+        (
             "HTTP/1.0, closed",
             Script::http10().bytes(&sent).wait_for(&gate),
             incomplete("choice 0 has no finish reason"),
@@ -200,6 +229,11 @@ async fn a_failure_behind_the_first_event_is_one_event_and_no_held_text() {
         (
             "an error by name",
             begun().bytes("event: error\ndata: out of memory\n\n").done(),
+            failed("out of memory"),
+        ),
+        (
+            "an error by field",
+            begun().bytes("error: {\"code\":500,\"message\":\"out of memory\"}\n\n").finish("stop").done(),
             failed("out of memory"),
         ),
         ("an error as its reason", begun().finish("error").done(), failed("ended with an error")),
@@ -259,6 +293,12 @@ async fn what_is_odd_and_whole_is_an_answer() {
         ("a marker without its blank line", Script::stream().bytes(whole().trim_end()), masked()),
         ("cut behind the marker", Script::stream().bytes(whole()).cut(), masked()),
         ("more behind the marker", Script::stream().bytes(whole()).event("nonsense"), masked()),
+        ("two markers and more", Script::stream().bytes(whole()).done().delta("more").done(), masked()),
+        (
+            "the same byte by byte",
+            Script::stream().drip(whole() + "data: [DONE]\n\n" + &piece("more")),
+            masked(),
+        ),
         ("of a length", Script::stream().length(whole().len()).bytes(whole()), masked()),
         ("HTTP/1.0", Script::http10().bytes(whole()), masked()),
         ("HTTP/1.0 without marker", Script::http10().bytes(&without_marker), masked()),
@@ -299,6 +339,7 @@ async fn a_whole_answer_that_fails_is_a_status() {
         ),
         ("a page", Script::new(200, "text/html").bytes("<html>"), 502, "upstream_protocol"),
         ("an error object", Script::json(200, &reported()), 502, "upstream_failed"),
+        ("no choices", Script::json(200, &json!({ "choices": [] })), 502, "upstream_incomplete"),
         ("compressed", gzipped(200, "application/json"), 502, "upstream_protocol"),
         ("429", Script::json(429, &reported()), 429, "upstream_refused"),
     ];

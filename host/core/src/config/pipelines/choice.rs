@@ -212,23 +212,23 @@ impl<'a> Resolver<'a> {
     fn enter(&mut self, model: &str, name: &str, added: Stages, kinds: Vec<Kinds>) -> Option<Choice<Stages>> {
         let (name, pipeline) = self.pipelines.get_key_value(name)?;
         self.entered.insert(name);
-        self.read(model, Reading { name, pipeline, rule: 0, added }, kinds)
+        self.read(model, &Reading { name, pipeline, rule: 0, added }, kinds)
     }
 
     /// Follows these requests from a rule on.
-    fn read(&mut self, model: &str, at: Reading<'a>, kinds: Vec<Kinds>) -> Option<Choice<Stages>> {
+    fn read(&mut self, model: &str, at: &Reading<'a>, kinds: Vec<Kinds>) -> Option<Choice<Stages>> {
         self.work_left = self.work_left.checked_sub(kinds.len())?;
-        let Reading { name, pipeline, rule: number, added } = &at;
+        let Reading { name, pipeline, rule: number, added } = at;
         let Some(rule) = pipeline.when.get(*number) else {
             self.ran.insert(name);
-            let mut stages = Stages { process: pipeline.process.clone(), modify: pipeline.modify.clone() };
+            let mut stages = pipeline.own();
             stages.add(&added.process, &added.modify);
             return Some(Choice::Run(stages));
         };
         let next = Reading { rule: number + 1, ..at.clone() };
         let conditions = &rule.conditions;
         if !conditions.models.is_empty() && !conditions.models.iter().any(|known| known == model) {
-            return self.read(model, next, kinds);
+            return self.read(model, &next, kinds);
         }
         let (mut fulfil, mut others) = (Vec::new(), Vec::new());
         for kinds in kinds {
@@ -237,7 +237,7 @@ impl<'a> Resolver<'a> {
             others.extend(no);
         }
         if fulfil.is_empty() {
-            return self.read(model, next, others);
+            return self.read(model, &next, others);
         }
         let yes = match &rule.effect {
             Effect::Use(other) => {
@@ -253,13 +253,13 @@ impl<'a> Resolver<'a> {
                 if more.added != next.added {
                     self.effective.insert((name, *number));
                 }
-                self.read(model, more, fulfil)?
+                self.read(model, &more, fulfil)?
             }
         };
         if others.is_empty() {
             return Some(yes);
         }
-        let no = self.read(model, next, others)?;
+        let no = self.read(model, &next, others)?;
         let conditions = Conditions { models: Vec::new(), ..conditions.clone() };
         Some(Choice::If(Box::new(Question { conditions, yes, no })))
     }

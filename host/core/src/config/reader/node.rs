@@ -186,9 +186,13 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn child(&self, key: &str) -> String {
-        let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let quoted =
-            if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") };
-        if self.key.is_empty() { quoted } else { format!("{}.{quoted}", self.key) }
+        child(&self.key, key)
     }
+}
+
+/// The path of a key in a table.
+pub(in crate::config) fn child(table: &str, key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let quoted = if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") };
+    if table.is_empty() { quoted } else { format!("{table}.{quoted}") }
 }

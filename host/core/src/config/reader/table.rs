@@ -114,6 +114,14 @@ impl<'a> Table<'a> {
         self.get(key).and_then(read).unwrap_or(default)
     }
 
+    pub(in crate::config) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let read = |node: Node<'a>| match node.value {
+            Some(DeValue::Boolean(flag)) => Some(*flag),
+            _ => node.wrong_type("true or false", "write it without quotes"),
+        };
+        self.get(key).and_then(read).unwrap_or(default)
+    }
+
     pub(super) fn report_unknown(&self) {
         for (key, _) in self.entries {
             let name: &str = key.get_ref();

@@ -8,8 +8,8 @@ use super::{BASE, Config, FILES, check, check_with_models, parse};
 fn unknown_keys_are_refused_everywhere() {
     check_with_models("sever = {}", "1:1: sever: unknown key; did you mean `server`?");
     check_with_models(
-        "[admin]",
-        "1:2: admin: unknown key; known here: models, pipelines, plugins, server, signers",
+        "[elsewhere]",
+        "1:2: elsewhere: unknown key; known here: admin, models, pipelines, plugins, server, signers",
     );
     check_with_models(
         "[server]\nheartbeet = '1s'",
@@ -464,5 +464,29 @@ fn columns_are_characters() {
     check_with_models(
         "[pipelines]\n'绝密' = { process = ['mask', 'mask'] }",
         "2:29: pipelines.\"绝密\".process[1]: \"mask\" is named twice; remove one of them",
+    );
+}
+
+#[test]
+fn the_operators_listener_needs_an_address_of_its_own_and_a_token() {
+    check_with_models(
+        "[admin]\nlisten = '127.0.0.1:3001'",
+        "1:1: admin: `token` is missing; write token = \"env::NAME\" or \"path::FILE\"",
+    );
+    check_with_models(
+        "[admin]\ntoken = 'env::CLIENT_KEY'",
+        "1:1: admin: `listen` is missing; write listen = \"127.0.0.1:3001\"",
+    );
+    check_with_models(
+        "[admin]\nlisten = '127.0.0.1:3000'\ntoken = 'env::CLIENT_KEY'",
+        "2:10: admin.listen: clients reach this address too; choose another port than server.listen",
+    );
+    check_with_models(
+        "[admin]\nlisten = '127.0.0.1:3001'\ntoken = 'env::SHORT_KEY'",
+        "3:9: admin.token: the key is shorter than 16 characters; make one with `openssl rand -hex 32`",
+    );
+    check_with_models(
+        "[server]\nwatch = 'no'",
+        "2:9: server.watch: expected true or false, found a string; write it without quotes",
     );
 }

@@ -68,7 +68,12 @@ async fn serve(answers: Answers) -> (SocketAddr, JoinHandle<()>) {
     let address = listener.local_addr().expect("an address");
     let settings = Settings { delay: Duration::ZERO, key: "key".to_owned(), answers };
     let limits = crate::serve::Limits { connections_max: 10, grace: Duration::ZERO };
-    let server = crate::serve::serve(listener, router(settings), limits, std::future::pending());
+    let server = crate::serve::serve(
+        listener,
+        crate::serve::Live::new(router(settings)),
+        limits,
+        std::future::pending(),
+    );
     (address, tokio::spawn(server))
 }
 

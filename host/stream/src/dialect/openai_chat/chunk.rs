@@ -41,8 +41,11 @@ pub(super) enum Field {
     },
     /// `audio.transcript`.
     Transcript,
-    /// `annotations[].url_citation.title`, a lane for each.
-    Title,
+    /// `annotations[].url_citation.title`, or its `content`, a lane for each.
+    Citation {
+        /// Whether it is the content.
+        content: bool,
+    },
     /// `tool_calls[].function.arguments` of a call: JSON.
     Arguments(u32),
     /// `tool_calls[].custom.input` of a call.
@@ -60,7 +63,7 @@ impl Field {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) choices: Vec<Choice>,
-    /// Its `usage`, if that is not null: JSON.
+    /// The place of its `usage`, if that is not null.
     pub(super) usage: Option<Range<usize>>,
 }
 
@@ -152,8 +155,7 @@ impl Chunk {
             }
             choices.push(choice.places(data, scanned)?);
         }
-        let usage = raw.usage.map(|usage| json::place(data, usage.get()));
-        Ok(Self { choices, usage })
+        Ok(Self { choices, usage: raw.usage.map(|usage| json::place(data, usage.get())) })
     }
 }
 

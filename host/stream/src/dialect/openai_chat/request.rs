@@ -28,6 +28,7 @@ pub struct Request {
     streaming: bool,
     include_usage: bool,
     choices: u32,
+    spoken: bool,
     messages: Vec<Message>,
     messages_place: Range<usize>,
     changed: bool,
@@ -56,6 +57,8 @@ impl Request {
         // A number that no upstream takes is the upstream's to refuse.
         let choices = fields.get("n").and_then(|raw| raw.get().parse().ok());
         let choices = choices.filter(|choices| (1..=CHOICES_MAX).contains(choices));
+        let modalities: Option<Vec<String>> =
+            fields.get("modalities").and_then(|raw| serde_json::from_str(raw.get()).ok());
         let messages_raw =
             fields.get("messages").ok_or_else(|| invalid("messages", "missing; send a list of messages"))?;
         let list: Vec<&RawValue> = nested("messages", messages_raw, "a list of messages")?;
@@ -75,6 +78,7 @@ impl Request {
             streaming,
             include_usage,
             choices: choices.and_then(|choices| u32::try_from(choices).ok()).unwrap_or(1),
+            spoken: modalities.is_some_and(|all| all.iter().any(|modality| modality == "audio")),
             messages,
             messages_place,
             changed: false,
@@ -95,6 +99,11 @@ impl Request {
     /// How many answers the client wants (`n`).
     pub fn choices(&self) -> u32 {
         self.choices
+    }
+
+    /// Whether the client wants to hear the answer (`modalities`).
+    pub fn spoken(&self) -> bool {
+        self.spoken
     }
 
     /// The text of the last message that a user wrote, its parts on lines of their own.

@@ -56,6 +56,10 @@ pub(crate) struct Response {
     usage: String,
     /// Whether the last chunk could not be read; what was read of it has no place.
     broken: bool,
+    /// The choice that was finished last.
+    last: Option<u32>,
+    /// Whether the end is withheld.
+    withheld: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,16 @@ struct ChoiceState {
     begun: bool,
     /// Whether the client has its finish reason.
     finish_sent: bool,
+}
+
+/// What is left of an answer that is stopped.
+struct Drained {
+    /// Text that was released and not sent, as deltas of choices.
+    deltas: Vec<(u32, String)>,
+    /// The last `usage` that stands beside choices.
+    usage: Option<String>,
+    /// The frames that have nothing else.
+    usage_frames: Vec<Bytes>,
 }
 
 impl Response {
@@ -80,6 +94,9 @@ impl Response {
     /// # Errors
     /// As [`Chunk::parse`]; what was added to `flow` before is still good.
     pub(crate) fn read(&mut self, block: sse::Block, flow: &mut Flow) -> Result<bool, UpstreamError> {
+        if let (None, Some(error)) = (&block.data, block.error()) {
+            return Err(UpstreamError::Reported(super::error_message(error)));
+        }
         let Some(data) = block.data else {
             // Comments are kept, but none is a reason to begin an answer.
             if !self.template.first.is_empty() {
@@ -114,11 +131,14 @@ impl Response {
     /// Reads a whole answer, adding its text to `flow`.
     ///
     /// # Errors
-    /// As [`Chunk::parse`].
+    /// As [`Chunk::parse`], and [`UpstreamError::Incomplete`] where it has no choice.
     pub(crate) fn read_whole(&mut self, body: &Bytes, flow: &mut Flow) -> Result<(), UpstreamError> {
         let data =
             std::str::from_utf8(body).map_err(|_| UpstreamError::Protocol("it is not UTF-8".to_owned()))?;
         let chunk = Chunk::parse(data, self.scanned)?;
+        if chunk.choices.is_empty() {
+            return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
+        }
         let choices: Vec<u32> = chunk.choices.iter().map(|choice| choice.index).collect();
         self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), chunk, flow)?;
         choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
@@ -138,7 +158,7 @@ impl Response {
     }
 
     fn read_chunk(&mut self, mut frame: Frame, chunk: Chunk, flow: &mut Flow) -> Result<(), UpstreamError> {
-        if let Some(usage) = chunk.usage.and_then(|usage| frame.data.get(usage)) {
+        if let Some(usage) = chunk.usage.clone().and_then(|usage| frame.data.get(usage)) {
             // Some servers say it in each chunk; it is read once, at the end.
             self.usage.clear();
             self.usage.push_str(usage);
@@ -153,6 +173,11 @@ impl Response {
                     return Err(UpstreamError::Protocol("text follows the finish reason".to_owned()));
                 }
                 Some(_) => {}
+                None if self.scanned && self.has_ended() => {
+                    return Err(UpstreamError::Protocol(
+                        "a choice begins behind the end of all that were asked for".to_owned(),
+                    ));
+                }
                 None if self.choices.len() == CHOICES_MAX => {
                     return Err(UpstreamError::Protocol(format!("it has more than {CHOICES_MAX} choices")));
                 }
@@ -160,12 +185,13 @@ impl Response {
             }
         }
         frame.usage_only = chunk.choices.is_empty();
+        frame.usage = chunk.usage;
         frame.choices = chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())).collect();
         let several = chunk.choices.len() > 1;
         let finishes: Vec<_> = chunk.choices.iter().map(|choice| (choice.index, choice.finish)).collect();
         for choice in chunk.choices {
             let calls = choice.texts.iter().any(|text| text.call.is_some());
-            frame.urgent |= calls || (several && choice.texts.is_empty());
+            frame.urgent |= calls || (several && (choice.texts.is_empty() || choice.finish.is_some()));
             let head = |call: &Call| call.id.is_some() || call.name.is_some();
             frame.heads |= choice.texts.iter().filter_map(|text| text.call.as_ref()).any(head);
             if let Err(error) = self.read_choice(choice, &mut frame, flow) {
@@ -192,10 +218,10 @@ impl Response {
         let mut own: Vec<(Field, String, Range<usize>)> = Vec::new();
         for text in choice.texts {
             let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame };
-            if let (Field::Title, Some(literal)) = (text.field, text.literal.clone()) {
-                let mut title = Source::new(index, text.field);
-                title.read(usize::MAX, literal, &mut to)?;
-                title.end(CloseReason::Next, &mut to)?;
+            if let (Field::Citation { .. }, Some(literal)) = (text.field, text.literal.clone()) {
+                let mut cited = Source::new(index, text.field);
+                cited.read(usize::MAX, literal, &mut to)?;
+                cited.end(CloseReason::Next, &mut to)?;
                 continue;
             }
             let field = text.field;
@@ -240,12 +266,25 @@ impl Response {
             return Ok(());
         };
         state.finished = true;
+        self.last = Some(choice);
         let (lanes, queue, mut none) = (&mut self.lanes, &mut self.queue, Frame::default());
         let mut to = Reading { lanes, queue, flow, frame: &mut none };
         self.sources
             .iter_mut()
             .filter(|source| source.choice == choice)
             .try_for_each(|source| source.end(reason, &mut to))
+    }
+
+    /// Whether every choice that was asked for has its finish reason, and every other that there is: nothing of the
+    /// links' concern follows.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.choices.len() >= self.expected as usize && self.choices.iter().all(|choice| choice.finished)
+    }
+
+    /// Keeps back what makes the answer look whole, for a failure is all that follows: the frame that ends its last
+    /// choice, and usage.
+    pub(crate) fn withhold_end(&mut self) {
+        self.withheld = true;
     }
 
     /// Whether every choice has its finish reason.
@@ -279,7 +318,11 @@ impl Response {
         if !self.broken {
             out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text, "")));
         }
+        let withheld = self.last.filter(|_| self.withheld);
         self.queue.send(|frame| {
+            if withheld.is_some_and(|last| frame.usage_only || frame.choices.contains(&(last, true))) {
+                return Sent::Nothing;
+            }
             let sent = frame.send(out, &self.lanes, &self.template);
             if sent != Sent::Nothing {
                 for (index, finishes) in &frame.choices {
@@ -314,31 +357,40 @@ impl Response {
     /// there is kept.
     pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
         let unfinished = self.unfinished();
-        let (deltas, usage) = self.drain(flow);
+        let Drained { deltas, usage, usage_frames } = self.drain(flow);
         let role = json!({ "role": "assistant", "content": "" }).to_string();
         for choice in &unfinished {
             if !self.choices.iter().any(|known| known.index == *choice && known.begun) {
-                out.push_back(self.template.frame(*choice, &role, None));
+                out.push_back(self.template.frame(*choice, &role, None, None));
             }
         }
-        out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None)));
-        for choice in unfinished {
-            out.push_back(self.template.frame(choice, "{}", Some(finish_reason(stopped))));
+        out.extend(deltas.into_iter().map(|(choice, delta)| self.template.frame(choice, &delta, None, None)));
+        if self.withheld {
+            return;
         }
-        out.extend(usage);
+        let last = unfinished.last().copied();
+        for choice in unfinished {
+            let usage = usage.as_deref().filter(|_| usage_frames.is_empty() && Some(choice) == last);
+            out.push_back(self.template.frame(choice, "{}", Some(finish_reason(stopped)), usage));
+        }
+        out.extend(usage_frames);
     }
 
-    /// What was released and not sent, as deltas of choices, and the usage frames. Nothing is queued afterwards.
+    /// What was released and not sent, and the usage. Nothing is queued afterwards.
     ///
     /// A tool call that the client has no part of is left out, and one that it has ends with the first text that
     /// was not released: nothing of the answer's JSON behind it leaves.
-    fn drain(&mut self, flow: Flow) -> (Vec<(u32, String)>, Vec<Bytes>) {
+    fn drain(&mut self, flow: Flow) -> Drained {
         let orphans = self.assign(flow);
-        let (mut deltas, mut usage) = (Vec::new(), Vec::new());
+        let mut deltas = Vec::new();
+        let (mut usage, mut usage_frames) = (None, Vec::new());
         for mut frame in self.queue.drain() {
             if frame.usage_only {
-                usage.push(frame.raw);
+                usage_frames.push(frame.raw);
                 continue;
+            }
+            if let Some(place) = frame.usage.take().filter(|_| !frame.is_sent()) {
+                usage = frame.data.get(place).map(str::to_owned);
             }
             for literal in std::mem::take(&mut frame.literals) {
                 match self.sources.get_mut(literal.source) {
@@ -348,13 +400,13 @@ impl Response {
                         let texts = frame.texts(&literal).filter(|text| !text.is_empty());
                         deltas.extend(texts.map(|text| (source.choice, source.field.delta(&text))));
                     }
-                    // A title goes with its frame.
+                    // A citation goes with its frame.
                     None => {}
                 }
             }
         }
         deltas.extend(orphans.iter().map(|(lane, text)| self.lanes.delta(*lane, text, "")));
-        (deltas, usage)
+        Drained { deltas, usage, usage_frames }
     }
 
     /// The whole answer, as the links left it.
@@ -364,7 +416,7 @@ impl Response {
             return self.queue.drain().next().map(|frame| frame.into_whole(&self.lanes)).unwrap_or_default();
         };
         let unfinished = self.unfinished();
-        let (deltas, _) = self.drain(flow);
+        let Drained { deltas, .. } = self.drain(flow);
         let choices = unfinished.into_iter().map(|index| {
             let mut message =
                 Map::from_iter([("role".to_owned(), "assistant".into()), ("content".to_owned(), "".into())]);

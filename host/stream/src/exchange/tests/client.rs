@@ -12,7 +12,7 @@ const HALF: u32 = 0x10_0000;
 
 /// Makes each half of a surrogate pair that stands alone in JSON a private character: clients in JavaScript and
 /// Python read them, serde does not.
-fn mark_halves(json: &str) -> String {
+pub(super) fn mark_halves(json: &str) -> String {
     let (mut out, mut rest) = (String::new(), json);
     let unit = |text: &str| u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
     while let Some(char) = rest.chars().next() {
@@ -41,6 +41,17 @@ pub(super) fn join_halves(text: &str) -> String {
     });
     String::from_utf16_lossy(&units.collect::<Vec<_>>())
 }
+
+/// The places of a delta that are texts as they stand, by what they are called here.
+const TEXTS: [(&str, &str); 7] = [
+    ("content", "/content"),
+    ("reasoning_content", "/reasoning_content"),
+    ("reasoning", "/reasoning"),
+    ("refusal", "/refusal"),
+    ("details", "/reasoning_details/0/text"),
+    ("transcript", "/audio/transcript"),
+    ("input", "/tool_calls/0/custom/input"),
+];
 
 /// What a client got.
 #[derive(Debug)]
@@ -95,8 +106,9 @@ impl Client {
             usage = !chunk["usage"].is_null();
             for choice in chunk["choices"].as_array().expect("a list of choices") {
                 let index = choice["index"].as_u64().unwrap();
-                for field in ["content", "reasoning_content", "refusal"] {
-                    if let Some(text) = choice["delta"][field].as_str().filter(|text| !text.is_empty()) {
+                for (field, place) in TEXTS {
+                    let text = choice["delta"].pointer(place).and_then(Value::as_str);
+                    if let Some(text) = text.filter(|text| !text.is_empty()) {
                         assert!(!finished.contains_key(&index), "no text after the finish: {chunk}");
                         *texts.entry((index, field.to_owned())).or_default() += text;
                     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::links::{Fake, holding, looking, masking};
+use super::links::{Fake, failure, holding, looking, masking};
 use super::support::*;
 use super::*;
+use crate::lane::{Outcome, Stop};
 use crate::stage::{OnError, StageError};
 use crate::upstream::Tokens;
 
-fn failure(client: &Client) -> &UpstreamError {
+fn failure_of(client: &Client) -> &UpstreamError {
     match &client.end {
         Some(End::Failed(ExchangeError::Upstream(error))) => error,
         end => panic!("{end:?}"),
@@ -26,7 +27,7 @@ fn check(rest: &str, is_expected: impl Fn(&UpstreamError) -> bool) {
         let body = role() + &delta("a") + &delta("b") + rest;
         let client = read(&[masking(&["bc"], "*")], Script::parts(body.as_bytes().chunks(size)));
         assert_eq!(client.text(), "a", "what was good is out, what is held is not");
-        assert!(is_expected(failure(&client)), "{rest:?}: {:?}", client.end);
+        assert!(is_expected(failure_of(&client)), "{rest:?}: {:?}", client.end);
     }
 }
 
@@ -40,10 +41,10 @@ fn an_answer_that_breaks_off_never_looks_complete() {
     check(delta("x").trim_end(), incomplete);
     let other = frame(1, &serde_json::json!({"content": "x"}), Some("stop"));
     let client = read_body(&[], &(other + &delta("a") + DONE));
-    assert!(incomplete(failure(&client)), "a choice without a finish reason");
+    assert!(incomplete(failure_of(&client)), "a choice without a finish reason");
     for nothing in ["", ": hi\n\n", "data: {\"choices\":[]}\n\n", DONE] {
         let client = read_body(&[], nothing);
-        assert!(incomplete(failure(&client)) && client.frames.is_empty(), "{nothing:?}");
+        assert!(incomplete(failure_of(&client)) && client.frames.is_empty(), "{nothing:?}");
     }
 }
 
@@ -79,7 +80,7 @@ fn what_cannot_be_read_fails_the_answer() {
 fn text_behind_its_finish_reason_fails_the_answer() {
     let after = delta("a") + &finish() + &delta("") + &finish() + &delta("x");
     let client = read_body(&[looking()], &after);
-    assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
+    assert!(matches!(failure_of(&client), UpstreamError::Protocol(_)));
     assert_eq!(client.frames.len(), 4);
     let one =
         serde_json::json!([{"index": 1, "delta": {"content": "y"}}, {"index": 0, "delta": {"content": "x"}}]);
@@ -94,11 +95,15 @@ fn errors_of_the_upstream_are_told() {
     check("data: {\"error\":\"overloaded\",\"choices\":[]}\n\n", |error| *error == reported("overloaded"));
     check("event: error\ndata: {\"message\":\"overloaded\"}\n\n", |error| *error == reported("overloaded"));
     check("event: error\ndata: overloaded\n\n", |error| *error == reported("overloaded"));
+    // llama.cpp.
+    let field = "error: {\"code\":400,\"message\":\"overloaded\",\"type\":\"x\"}\n\ndata: [DONE]\n\n";
+    check(field, |error| *error == reported("overloaded"));
+    check(&field.replace('\n', "\r"), |error| *error == reported("overloaded"));
     check(&frame(0, &serde_json::json!({"content": ""}), Some("error")), |error| {
         matches!(error, UpstreamError::Reported(_))
     });
     let client = read_body(&[], error);
-    assert_eq!((failure(&client), client.frames.len()), (&reported("overloaded"), 0));
+    assert_eq!((failure_of(&client), client.frames.len()), (&reported("overloaded"), 0));
     assert_eq!(
         read_body(&[], &(delta("a") + "data: {\"error\":null,\"choices\":[]}\n\n" + &finish())).end,
         Some(End::Complete)
@@ -110,7 +115,7 @@ fn errors_of_the_connection_are_told() {
     let lost = || UpstreamError::Incomplete("connection reset".into());
     let parts = vec![Ok(Bytes::from(delta("a") + &delta("b"))), Err(lost()), Ok(Bytes::from(finish()))];
     let client = read(&[masking(&["bc"], "*")], Script::Stream { parts, open: false });
-    assert_eq!((client.text().as_str(), failure(&client)), ("a", &lost()));
+    assert_eq!((client.text().as_str(), failure_of(&client)), ("a", &lost()));
     let unreachable = UpstreamError::Unreachable("refused".into());
     let error = Scene::new(&[], Script::Error(unreachable.clone())).stream().unwrap_err();
     assert_eq!(error, ExchangeError::Upstream(unreachable));
@@ -135,11 +140,67 @@ fn a_link_that_fails_closed_lets_nothing_held_leave() {
     assert_eq!((client.text().as_str(), client.end), ("abc*", Some(End::Complete)));
 }
 
+/// An answer of these parts to a request for so many choices.
+fn read_choices(plugin: Fake, choices: u32, parts: &[String]) -> Client {
+    let message = serde_json::json!({"role": "user", "content": "hi"});
+    let request = serde_json::json!({"model": "m", "n": choices, "stream": true, "messages": [message]});
+    match Scene::new(&[plugin], Script::parts(parts)).run(&request) {
+        Ok(Reply::Stream(stream)) => Client::of(stream),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_whose_link_fails_at_its_end_does_not_look_whole() {
+    let failing = || Fake::failing_at("finish", failure());
+    let fails = |client: &Client| matches!(client.end, Some(End::Failed(ExchangeError::Plugin { .. })));
+    let of = |index, text, reason| frame(index, &serde_json::json!({ "content": text }), reason);
+    let one = [role(), delta("a"), delta("b"), finish(), usage(), DONE.to_owned()];
+    let two = [of(0, "a", None), of(1, "x", None), of(0, "b", Some("stop")), of(1, "y", None)];
+    let two = [&two[..], &[of(1, "", Some("length")), usage(), DONE.to_owned()]].concat();
+    let (text, other) = ((0, "content".to_owned()), (1, "content".to_owned()));
+    for at_once in [false, true] {
+        let parts = |parts: &[String]| if at_once { vec![parts.concat()] } else { parts.to_vec() };
+        let client = read_choices(failing(), 1, &parts(&one));
+        assert!(fails(&client));
+        assert_eq!((client.text().as_str(), client.finishes(), client.frames.len()), ("ab", vec![], 3));
+        let client = read_choices(failing(), 2, &parts(&two));
+        assert!(fails(&client));
+        assert_eq!((client.texts()[&text].as_str(), client.texts()[&other].as_str()), ("ab", "xy"));
+        assert_eq!((client.finishes(), client.frames.len()), (vec![(0, "stop".to_owned())], 4));
+
+        let stop = Stop::Block("why".into());
+        let stopping =
+            failing().after(usize::from(!at_once), Ok(Outcome { stop: Some(stop), ..Outcome::default() }));
+        let client = read_choices(stopping, 1, &parts(&one[..3]));
+        assert!(fails(&client));
+        assert_eq!((client.text().as_str(), client.finishes()), ("ab", vec![]));
+
+        let client = read_choices(failing().on_error(OnError::FailOpen), 1, &parts(&one));
+        assert_eq!((client.body(), client.end), (one[..5].concat(), Some(End::Complete)));
+    }
+}
+
+#[test]
+fn nothing_flows_once_the_links_know_the_end() {
+    let late = delta("a") + &finish() + &frame(1, &serde_json::json!({"content": "b"}), Some("stop"));
+    for parts in
+        [vec![late.clone()], vec![delta("a") + &finish(), late[(delta("a") + &finish()).len()..].into()]]
+    {
+        let client = read(&[looking()], Script::parts(&parts));
+        assert!(matches!(failure_of(&client), UpstreamError::Protocol(_)));
+        assert_eq!((client.text().as_str(), client.frames.len()), ("a", 2));
+    }
+    assert_eq!(read_body(&[], &late).end, Some(End::Complete));
+    let client = read_choices(looking(), 2, &[late]);
+    assert_eq!((client.finishes().len(), client.end), (2, Some(End::Complete)));
+}
+
 #[test]
 fn what_waits_for_held_text_is_bounded() {
     let long = format!("data: {{\"x\":\"{}\",{}", "x".repeat(1 << 20), &delta("s")["data: {".len()..]);
     let client = read(&[holding()], Script::parts(std::iter::repeat_n(long, 65)));
-    assert!(matches!(failure(&client), UpstreamError::Protocol(_)));
+    assert!(matches!(failure_of(&client), UpstreamError::Protocol(_)));
     assert_eq!(client.frames.len(), 0);
 }
 

@@ -197,6 +197,28 @@ fn citations_go_where_the_text_was_edited_and_titles_are_text() {
 }
 
 #[test]
+fn what_a_citation_quotes_is_text() {
+    let cited = |title: &str, content: &str| {
+        let citation =
+            json!({"type": "url_citation", "url_citation": {"title": title, "content": content, "url": "u"}});
+        frame(0, &json!({ "annotations": [citation] }), None)
+    };
+    let seen = client(&[delta("a"), cited("t", "a secret page"), cited("secret", "")], &["secret"]);
+    assert_eq!(seen.body(), [delta("a"), cited("t", "a * page"), cited("*", ""), finish()].concat());
+}
+
+#[test]
+fn citations_wait_until_the_text_so_far_is_known_to_be_untouched() {
+    let citation = json!({"type": "url_citation", "url_citation": {"start_index": 2, "title": "the page"}});
+    let cited = frame(0, &json!({ "annotations": [citation] }), None);
+    for (rest, kept) in [("ond", true), ("ret", false)] {
+        let seen = client(&[delta("a sec"), cited.clone(), delta(rest)], &["secret"]);
+        assert_eq!(seen.frames.contains(&cited), kept, "{rest}: {:#?}", seen.frames);
+        assert_eq!(seen.body().contains("the page"), kept, "{rest}: {:#?}", seen.frames);
+    }
+}
+
+#[test]
 fn what_audio_says_is_text() {
     let said = |text: &str| frame(0, &json!({"audio": {"id": "a", "transcript": text}}), None);
     let seen = client(&[said("a sec"), said("ret")], &["secret"]);
@@ -206,6 +228,23 @@ fn what_audio_says_is_text() {
         .filter_map(|chunk| chunk["choices"][0]["delta"]["audio"]["transcript"].as_str().map(str::to_owned))
         .collect();
     assert_eq!(text, "a *");
+}
+
+#[test]
+fn what_speaks_cannot_be_looked_at() {
+    let message = json!({"role": "user", "content": "hi"});
+    let ask = json!({"model": "m", "stream": true, "modalities": ["text", "audio"], "messages": [message]});
+    let scene = Scene::new(&[looking()], answer(&["a"]));
+    let Err(ExchangeError::InvalidRequest { param, .. }) = scene.run(&ask) else { panic!("a sound is text") };
+    assert_eq!(param.as_deref(), Some("modalities"));
+    assert!(scene.upstream.asked.lock().unwrap().is_empty());
+    assert!(Scene::new(&[], answer(&["a"])).run(&ask).is_ok());
+
+    // Whoever asked for it.
+    let spoken = [frame(0, &json!({"audio": {"data": "c2VjcmV0"}}), None), finish()];
+    assert_eq!(read_body(&[], &spoken.concat()).body(), spoken.concat());
+    let client = read_body(&[looking()], &spoken.concat());
+    assert!(matches!(client.end, Some(End::Failed(_))) && client.frames.is_empty(), "{client:?}");
 }
 
 #[test]

@@ -87,6 +87,15 @@ fn a_frame_of_two_choices_is_split_where_one_is_held() {
 }
 
 #[test]
+fn a_choice_ends_beside_one_that_is_held_though_nothing_is_left_of_its_text() {
+    let held = json!({"index": 0, "delta": {"content": "sec"}});
+    let ends = json!({"index": 1, "delta": {"content": "secret"}, "finish_reason": "stop"});
+    let parts = [frame_of(&json!([held, ends]))];
+    let client = read(&[masking(&["secret"], "")], Script::parts(parts).left_open());
+    assert_eq!(client.finishes(), [(1, "stop".to_owned())], "{:#?}", client.frames);
+}
+
+#[test]
 fn what_does_not_wait_leaves_a_frame_whose_text_is_held() {
     let call =
         |delta: Value| frame(0, &json!({"content": delta["content"], "tool_calls": [delta["call"]]}), None);

@@ -10,8 +10,17 @@ use super::links::{Fake, appending, holding, masked, masking};
 use super::support::*;
 use super::*;
 
-/// Two fields of two choices.
-const LANES: [(u64, &str); 4] = [(0, "content"), (0, "reasoning_content"), (1, "content"), (1, "refusal")];
+/// Every place of two choices that is a text as it stands. Those of a message are the first four.
+const LANES: [(u64, &str); 8] = [
+    (0, "content"),
+    (0, "reasoning_content"),
+    (1, "content"),
+    (1, "refusal"),
+    (1, "reasoning"),
+    (0, "details"),
+    (1, "transcript"),
+    (0, "input"),
+];
 
 /// Texts that repeat themselves, with all that is escaped.
 const TEXT: &str = "[abé😀\"\\\\\n/]{0,5}";
@@ -52,6 +61,18 @@ fn escape(text: &str) -> String {
 fn literal(text: &str, escaped: bool) -> String {
     let quoted = crate::json::quote(text);
     if escaped { escape(text) } else { quoted[1..quoted.len() - 1].to_owned() }
+}
+
+/// The member of a delta that adds to a field what is written in a literal.
+fn member(field: &str, value: &str) -> String {
+    match field {
+        "details" => {
+            format!(r#""reasoning_details":[{{"type":"reasoning.text","index":0,"text":"{value}"}}]"#)
+        }
+        "transcript" => format!(r#""audio":{{"transcript":"{value}"}}"#),
+        "input" => format!(r#""tool_calls":[{{"index":0,"type":"custom","custom":{{"input":"{value}"}}}}]"#),
+        field => format!(r#""{field}":"{value}""#),
+    }
 }
 
 impl Answer {
@@ -103,8 +124,7 @@ impl Answer {
             let mut choices = Vec::new();
             for index in [0, 1] {
                 let mine = frame.iter().filter(|(lane, _)| LANES[**lane].0 == index);
-                let fields: Vec<String> =
-                    mine.map(|(lane, value)| format!("\"{}\":\"{value}\"", LANES[*lane].1)).collect();
+                let fields: Vec<String> = mine.map(|(lane, value)| member(LANES[*lane].1, value)).collect();
                 if !fields.is_empty() {
                     choices.push(choice(index, &fields.join(","), finish));
                     open.retain(|open| !finish || *open != index);
@@ -182,7 +202,7 @@ proptest! {
         let body = serde_json::json!({ "choices": [choice(0, 0), choice(1, 2)] }).to_string();
         let plugins = [masking(&words, "*"), masking(&["*a", "b*"], ""), appending("!")];
         let answer: serde_json::Value = serde_json::from_str(&whole(&plugins, &body).unwrap()).unwrap();
-        for (at, (choice, field)) in LANES.into_iter().enumerate() {
+        for (at, (choice, field)) in LANES.into_iter().take(texts.len()).enumerate() {
             let end = if field == "content" && !texts[at].is_empty() { "!" } else { "" };
             let expected = masked(&masked(&texts[at], &words, "*", true), &["*a", "b*"], "", true) + end;
             prop_assert_eq!(&answer["choices"][choice as usize]["message"][field], &serde_json::Value::from(expected));

@@ -69,7 +69,7 @@ fn a_processor_stops_before_the_model_is_asked() {
     for (plugin, text, reason) in [(stop(respond()), "no.", "stop"), (stop(block()), "", "content_filter")] {
         let scene = Scene::new(std::slice::from_ref(&plugin), answer(&["a"]));
         let client = Client::of(scene.stream().unwrap());
-        assert_eq!((client.text().as_str(), client.end.clone()), (text, Some(End::Complete)));
+        assert_eq!((client.text().as_str(), client.end.clone()), (text, Some(End::Stopped)));
         assert_eq!(client.finishes(), [(0, reason.to_owned())]);
         assert!(scene.upstream.asked.lock().unwrap().is_empty());
         let body: Value = serde_json::from_str(&Scene::new(&[plugin], answer(&[])).whole().unwrap()).unwrap();
@@ -95,7 +95,7 @@ fn a_stop_answers_every_choice_that_was_asked_for() {
     // The upstream has begun one of them.
     let begun = || Script::parts([role(), delta("a"), delta("b")]);
     for (plugin, script, first, end) in [
-        (before(), answer(&[]), "no.", End::Complete),
+        (before(), answer(&[]), "no.", End::Stopped),
         (stopping(1, respond()), begun(), "ano.", End::Stopped),
     ] {
         let Reply::Stream(stream) = ask(plugin, script, true) else { panic!("a stream was asked for") };
@@ -250,4 +250,34 @@ fn a_stop_is_the_end_of_tool_calls_too_and_usage_is_kept() {
     check(&client, "", "content_filter");
     assert!(!client.body().contains("tool_calls"));
     assert_eq!(client.frames.last(), Some(&usage()));
+}
+
+#[test]
+fn usage_that_stands_beside_choices_is_kept() {
+    let counted = |frame: String, tokens: u32| {
+        frame.trim_end().strip_suffix('}').unwrap().to_owned()
+            + &format!(",\"usage\":{{\"total_tokens\":{tokens}}}}}\n\n")
+    };
+    // DeepSeek has it in the last frame, vLLM on demand in each.
+    let last = [role(), delta("a"), counted(finish(), 3), DONE.to_owned()].concat();
+    let each = [counted(role(), 1), counted(delta("a"), 2), counted(delta("b"), 3)].concat();
+    for stop in [respond(), block()] {
+        for body in [&last, &each] {
+            let client = read_body(&[stopping(0, stop.clone())], body);
+            let usages: Vec<Value> = client
+                .chunks()
+                .iter()
+                .map(|chunk| chunk["usage"].clone())
+                .filter(|it| !it.is_null())
+                .collect();
+            assert_eq!(usages, [json!({"total_tokens": 3})]);
+            assert_eq!((client.finishes().len(), client.end), (1, Some(End::Stopped)));
+        }
+        // Of two, the frame of its own counts, and what the client has is not told again.
+        let client = read_body(&[stopping(0, stop.clone())], &(each.clone() + &finish() + &usage()));
+        assert!(!client.body().contains("total_tokens") && client.frames.last() == Some(&usage()));
+        let parts = [counted(role(), 1), counted(delta("a"), 2), delta("b")];
+        let client = read(&[stopping(1, stop)], Script::parts(parts));
+        assert_eq!(client.body().matches("total_tokens").count(), 2);
+    }
 }

@@ -74,9 +74,12 @@ impl Backend for Upstream {
     }
 }
 
+/// How an answer went.
+type Told = (Option<Tokens>, Option<UpstreamError>);
+
 /// How answers went.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard(pub(super) Arc<Mutex<Vec<(Option<Tokens>, Option<UpstreamError>)>>>);
+pub(super) struct Heard(pub(super) Arc<Mutex<Vec<Told>>>);
 
 impl Watch for Heard {
     fn ended(self: Box<Self>, tokens: Option<Tokens>, error: Option<&UpstreamError>) {

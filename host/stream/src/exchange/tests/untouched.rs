@@ -89,6 +89,17 @@ fn what_is_held_and_released_unchanged_leaves_byte_for_byte() {
 }
 
 #[test]
+fn a_byte_order_mark_is_the_streams_and_no_frames() {
+    // Behind another frame, or a heartbeat, it would be part of a field's name, and its frame lost.
+    let parts =
+        ["\u{feff}".to_owned() + &delta("sec"), frame(0, &json!({"reasoning": "x"}), None), delta("ond")];
+    let client = read(&[masking(&["secret"], "*")], Script::parts(parts.iter().chain([&finish()])));
+    assert_eq!((client.text().as_str(), &client.end), ("second", &Some(End::Complete)));
+    assert!(client.frames[0] == parts[1] && !client.body().contains('\u{feff}'), "{:#?}", client.frames);
+    assert_eq!(read_body(&[], &(parts.concat() + &finish())).frames[0], delta("sec"));
+}
+
+#[test]
 fn a_missing_marker_is_still_complete() {
     for end in ["", "\n\n", "data: [DONE]", "data: [DONE]\n", "data: [DONE]\r\n\r\n"] {
         let client = read_body(&[], &[delta("a"), finish(), end.to_owned()].concat());

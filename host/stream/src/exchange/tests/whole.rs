@@ -24,7 +24,7 @@ fn an_untouched_answer_leaves_byte_for_byte() {
         &json!({"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}),
     );
     let calls = calls.replace("[\"secret\"]", "null");
-    for body in [odd, &calls, "{\"choices\":[]}"] {
+    for body in [odd, &calls] {
         for plugins in [vec![], vec![masking(&["secret"], "*"), appending("")], vec![holding()]] {
             assert_eq!(whole(&plugins, body).unwrap(), body);
         }
@@ -97,4 +97,14 @@ fn what_is_no_answer_is_an_error() {
     }
     let reported = error("{\"error\":{\"message\":\"no\"},\"choices\":[]}");
     assert_eq!(reported, UpstreamError::Reported("no".into()));
+}
+
+#[test]
+fn an_answer_without_choices_is_none() {
+    for body in ["{\"choices\":[]}", "{\"choices\":[],\"usage\":{\"total_tokens\":3}}"] {
+        for plugins in [vec![], vec![holding()]] {
+            let error = whole(&plugins, body).unwrap_err();
+            assert!(matches!(error, ExchangeError::Upstream(UpstreamError::Incomplete(_))), "{error}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What becomes of answers, at every split.
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::*;
@@ -227,4 +227,37 @@ async fn a_stream_that_nobody_asked_for_is_gathered() {
     assert_eq!(whole["choices"][0]["message"]["content"], "a😀");
     assert!(matches!(gathered(events, 100).await, Err(UpstreamError::Incomplete(_))));
     assert!(matches!(gathered(events, 3).await, Err(UpstreamError::Protocol(_))));
+}
+
+#[tokio::test]
+async fn a_gathered_stream_ends_where_a_streamed_one_does() {
+    let settings = |end: Option<&str>| ResponseOptions {
+        end: end.map(str::to_owned),
+        done: "/last".parse().ok(),
+        ..ResponseOptions::default()
+    };
+    let a = "data: {\"delta\":\"a\"}\n\n";
+    for (end, rest, expect) in [
+        // Whatever follows, and where nothing ever follows.
+        (Some("[DONE]"), "data: [DONE]\n\ndata: {\"delta\":\"b\"}\n\n", Some("a")),
+        (Some("END"), "data: {\"delta\":\"b\",\"last\":true}\n\ndata: {\"delta\":\"c\"}\n\n", Some("ab")),
+        (Some("[DONE]"), "data: {\"finish_reason\":\"stop\"}\n\ndata: {\"delta\":\"b\"}\n\n", None),
+    ] {
+        let input: &'static str = format!("{a}{rest}").leak();
+        let open = || -> rust_proxy_stream::upstream::BodyStream {
+            Box::pin(pieces([input.as_bytes()]).chain(stream::pending()))
+        };
+        let gathered = gather(open(), target(settings(end), PLAIN), 100).now_or_never();
+        let text = |body: Result<Bytes, UpstreamError>| {
+            let body: Value = serde_json::from_slice(&body.ok()?).expect("JSON");
+            body["choices"][0]["message"]["content"].as_str().map(str::to_owned)
+        };
+        assert_eq!(gathered.and_then(text).as_deref(), expect, "{input}");
+    }
+    // An answer that has no end in its form ends with its body, if it has begun.
+    let of = async |input: &'static str| {
+        gather(pieces([input.as_bytes()]), target(settings(None), PLAIN), 100).await
+    };
+    assert!(of(a).await.is_ok());
+    assert!(matches!(of(": nothing\n\n").await, Err(UpstreamError::Incomplete(_))));
 }

@@ -53,6 +53,8 @@ struct RawDetail<'a> {
 struct RawAudio<'a> {
     #[serde(borrow)]
     transcript: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +67,8 @@ struct RawAnnotation<'a> {
 struct RawCitation<'a> {
     #[serde(borrow)]
     title: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +102,7 @@ impl RawDelta<'_> {
     /// Adds its places to `choice`.
     ///
     /// # Errors
-    /// [`UpstreamError::Protocol`] where something else than a string stands in the place of a text.
+    /// [`UpstreamError::Protocol`] where something else than a string stands in the place of a text, and for sound.
     pub(super) fn places(self, data: &str, choice: &mut Choice) -> Result<(), UpstreamError> {
         let fields = [self.reasoning_content, self.reasoning, self.content, self.refusal];
         for (field, value) in fields.into_iter().enumerate() {
@@ -115,7 +119,12 @@ impl RawDelta<'_> {
                 choice.notes.push(Note { field, place, instead: "null" });
             }
         }
-        choice.text(data, Field::Transcript, self.audio.and_then(|audio| audio.transcript), "transcript")?;
+        if let Some(RawAudio { transcript, data: sound }) = self.audio {
+            if sound.is_some_and(|sound| sound.get() != "\"\"") {
+                return Err(protocol("it speaks (`audio.data`), which no link can look at"));
+            }
+            choice.text(data, Field::Transcript, transcript, "transcript")?;
+        }
         if let Some(list) = self.annotations {
             choice.annotations(data, list)?;
         }
@@ -143,11 +152,12 @@ impl Choice {
         Ok(())
     }
 
-    /// Citations point into the text by offsets; a title is a text of its own.
+    /// Citations point into the text by offsets; a title is a text of its own, and so is what is quoted.
     fn annotations(&mut self, data: &str, list: &RawValue) -> Result<(), UpstreamError> {
         let AtMost::<RawAnnotation<'_>, PARTS_MAX>(all) = super::read(list.get())?;
         for citation in all.into_iter().filter_map(|annotation| annotation.url_citation) {
-            self.text(data, Field::Title, citation.title, "title")?;
+            self.text(data, Field::Citation { content: false }, citation.title, "title")?;
+            self.text(data, Field::Citation { content: true }, citation.content, "content")?;
         }
         self.notes.push(Note { field: Field::CONTENT, place: json::place(data, list.get()), instead: "[]" });
         Ok(())

@@ -157,7 +157,12 @@ impl Message {
             let what = "nested deeper than 64, with a key twice, or with too many values under long keys";
             invalid(&format!("{at}.{input}"), what)
         };
-        let Some(values) = json::string_values(&text).map_err(too_complex)? else {
+        // The input of a custom tool is its text as it stands, whatever it looks like.
+        let values = match input {
+            "arguments" => json::string_values(&text).map_err(too_complex)?,
+            _ => None,
+        };
+        let Some(values) = values else {
             let body = Body::ToolArgument { call: id, pointer: None, text };
             return self.push(body, Place::Argument { literal, within: None }, at);
         };

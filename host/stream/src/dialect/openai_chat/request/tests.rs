@@ -74,6 +74,19 @@ fn texts_are_written_back_where_they_stood() {
 }
 
 #[test]
+fn the_input_of_a_custom_tool_is_one_text_whatever_it_looks_like() {
+    for input in ["{\"secret\":[1]}", "12345", "\"a\"", "plain", "{\"a\":1,\"a\":2}"] {
+        let call = json!({"id": "c", "type": "custom", "custom": {"name": "sql", "input": input}});
+        let mut request =
+            parse(&json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]}));
+        let argument = Body::ToolArgument { call: "c".into(), pointer: None, text: input.into() };
+        assert_eq!(request.items()[1..].iter().map(|item| &item.body).collect::<Vec<_>>(), [&argument]);
+        request.apply(&[set(1, "{\"*\"")]).unwrap();
+        assert_eq!(messages(&request)[0]["tool_calls"][0]["custom"]["input"], "{\"*\"");
+    }
+}
+
+#[test]
 fn what_is_emptied_is_removed_and_the_next_link_does_not_see_it() {
     let mut request = parse(&json!({"model": "m", "messages": conversation()}));
     request.apply(&[set(0, ""), set(1, "")]).unwrap();

@@ -44,6 +44,8 @@ pub(super) struct Frame {
     pub(super) watching: usize,
     /// Whether it is a usage frame, without choices.
     pub(super) usage_only: bool,
+    /// The place of its usage.
+    pub(super) usage: Option<Range<usize>>,
     /// Whether a part of it was sent.
     sent: bool,
 }
@@ -199,7 +201,11 @@ impl Frame {
 
     /// Sends what can be sent now.
     pub(super) fn send(&mut self, out: &mut VecDeque<Bytes>, lanes: &Lanes, template: &Template) -> Sent {
-        let has_text = self.parts.iter().any(Part::has_text);
+        // What stands in a note goes with it, and while that waits it is nothing to be sent.
+        let waits = |part: &Part| {
+            self.watching > 0 && self.notes.iter().any(|note| note.place.contains(&part.place.start))
+        };
+        let has_text = self.parts.iter().any(|part| part.has_text() && !waits(part));
         let sent = if self.sent {
             let texts = self.parts.iter().map(|part| (part, part.rest(&self.data)));
             let texts = texts.filter(|(part, rest)| !part.out.is_empty() || !rest.is_empty());
@@ -351,17 +357,18 @@ impl Template {
     /// A small frame with one text of a lane, and an escape behind it that is not whole.
     pub(super) fn text(&self, lanes: &Lanes, lane: u32, text: &str, rest: &str) -> Bytes {
         let (choice, delta) = lanes.delta(lane, text, rest);
-        self.frame(choice, &delta, None)
+        self.frame(choice, &delta, None, None)
     }
 
-    /// A frame with one choice, its delta being JSON.
-    pub(super) fn frame(&self, choice: u32, delta: &str, finish: Option<&str>) -> Bytes {
+    /// A frame with one choice; its delta and the usage are JSON.
+    pub(super) fn frame(&self, choice: u32, delta: &str, finish: Option<&str>, usage: Option<&str>) -> Bytes {
         let head = self.head.get_or_init(|| self.head_without(&["choices", "usage", "obfuscation"]));
         let finish = json!(finish);
+        let usage = usage.map_or_else(String::new, |usage| format!(",\"usage\":{usage}"));
         sse::encode(
             None,
             &format!(
-                "{head}\"choices\":[{{\"index\":{choice},\"delta\":{delta},\"finish_reason\":{finish}}}]}}"
+                "{head}\"choices\":[{{\"index\":{choice},\"delta\":{delta},\"finish_reason\":{finish}}}]{usage}}}"
             ),
         )
     }

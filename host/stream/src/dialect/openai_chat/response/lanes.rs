@@ -264,7 +264,8 @@ impl Field {
             Self::Text(at) => (0, TEXT_FIELDS.get(at).map_or(Channel::Other, |(_, channel)| *channel), None),
             Self::Detail { .. } => (0, Channel::Reasoning, None),
             Self::Transcript => (0, Channel::Other, Some("audio/transcript")),
-            Self::Title => (0, Channel::Other, Some("annotation/title")),
+            Self::Citation { content: false } => (0, Channel::Other, Some("annotation/title")),
+            Self::Citation { content: true } => (0, Channel::Other, Some("annotation/content")),
             Self::Arguments(call) | Self::Input(call) => {
                 (call.saturating_add(1), Channel::ToolArgument, None)
             }
@@ -286,7 +287,7 @@ impl Field {
             }
             Self::Transcript => json!({ "audio": { "transcript": "" } }),
             // It is never held, and nothing follows it.
-            Self::Title => json!({}),
+            Self::Citation { .. } => json!({}),
             Self::Arguments(call) => {
                 json!({ "tool_calls": [{ "index": call, "function": { "arguments": "" } }] })
             }
