@@ -10,11 +10,12 @@ use crate::command::{cargo, output};
 const NO_IO: [&str; 5] = ["tokio", "wasmtime", "axum", "reqwest", "hyper"];
 
 /// A crate, and the only one under `host/` that may name it in its `Cargo.toml`.
-const NAMED_ONLY_BY: [(&str, &str); 7] = [
+const NAMED_ONLY_BY: [(&str, &str); 8] = [
     ("wasmtime", "rust-proxy-wasm"),
     ("wasmtime-wasi", "rust-proxy-wasm"),
     ("wasmtime-wasi-http", "rust-proxy-wasm"),
     ("reqwest", "rust-proxy-upstream"),
+    ("redis", "rust-proxy-upstream"),
     ("axum", "rust-proxy"),
     ("rust-proxy-wasm", "rust-proxy-core"),
     ("rust-proxy-upstream", "rust-proxy-core"),

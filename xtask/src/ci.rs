@@ -26,7 +26,8 @@ fn format() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    command::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    let all = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    command::run(&mut cargo(&all))
 }
 
 fn clippy_of(manifest: &str, target_dir: &str) -> Result<()> {

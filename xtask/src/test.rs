@@ -11,26 +11,35 @@ use crate::steps::Steps;
 const CLIENTS: &str = "tests/clients";
 const VENV: &str = "target/venv";
 const ADVICE: &str = "install python3 with its venv module (Debian: `apt-get install python3-venv`)";
+/// The tests that need a `redis-server`, by the feature that builds them.
+const REDIS: &str = "rust-proxy-e2e/redis-server";
+const REDIS_ADVICE: &str = "install redis-server (Debian: `apt-get install redis-server`)";
 
 /// Runs all tests after the steps that were taken before; building is timed apart from testing.
 pub(crate) fn run(steps: &mut Steps) -> Result<()> {
     let clients = Clients::find()?;
+    let features: &[&str] = if has_redis()? { &["--features", REDIS] } else { &[] };
     steps.run("build the plugins", plugins::build)?;
     steps.run("build the plugins' tests", || test_plugins(&["--no-run"]))?;
     steps.run("test the plugins", || test_plugins(&[]))?;
     // Builds the gateway too, with the very features that the tests are built with.
-    steps.run("build the tests", || run_command(&mut cargo(&["build", "--workspace", "--all-targets"])))?;
+    steps.run("build the tests", || {
+        run_command(cargo(&["build", "--workspace", "--all-targets"]).args(features))
+    })?;
     steps.run("doc tests", || run_command(&mut cargo(&["test", "--workspace", "--doc"])))?;
+    if features.is_empty() {
+        eprintln!("xtask: SKIPPED tests/e2e/tests/redis.rs, keys and values in Redis: {REDIS_ADVICE}");
+    }
     match clients {
         Clients::Ready => {
-            steps.run("tests", test)?;
+            steps.run("tests", || test(features))?;
             steps.run("set up the client suite", set_up_clients)?;
             return steps.last("client suite", test_clients);
         }
         Clients::NoPython => eprintln!("xtask: SKIPPED {CLIENTS}, the suite of real clients: {ADVICE}"),
         Clients::Absent => {}
     }
-    steps.last("tests", test)
+    steps.last("tests", || test(features))
 }
 
 fn test_plugins(more: &[&str]) -> Result<()> {
@@ -38,8 +47,21 @@ fn test_plugins(more: &[&str]) -> Result<()> {
     run_command(cargo(&arguments).args(more))
 }
 
-fn test() -> Result<()> {
-    run_command(&mut cargo(&["test", "--workspace", "--all-targets"]))
+fn test(features: &[&str]) -> Result<()> {
+    run_command(cargo(&["test", "--workspace", "--all-targets"]).args(features))
+}
+
+/// Whether there is a `redis-server`. Only outside of CI its tests may be left out.
+fn has_redis() -> Result<bool> {
+    let found = succeeds(&mut command("redis-server", &["--version"]));
+    if !found && in_ci() {
+        bail!("the tests with Redis cannot be run: {REDIS_ADVICE}");
+    }
+    Ok(found)
+}
+
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 /// Whether the suite of real clients can be run.
@@ -58,7 +80,7 @@ impl Clients {
         if succeeds(&mut command("python3", &["-c", "import ensurepip, venv"])) {
             return Ok(Self::Ready);
         }
-        if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        if in_ci() {
             bail!("{CLIENTS} cannot be run: {ADVICE}");
         }
         Ok(Self::NoPython)

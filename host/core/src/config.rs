@@ -21,6 +21,7 @@ mod environment;
 mod files;
 mod grant;
 mod json;
+mod kv;
 mod models;
 mod pipelines;
 mod plugins;
@@ -40,7 +41,8 @@ pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use files::read as read_file;
 pub use files::{FileSource, Folder};
-pub use grant::Granted;
+pub use grant::{Granted, Written};
+pub use kv::Kv;
 pub use models::{Model, OpenAi, Provider, Timeouts};
 pub(crate) use pipelines::{Choice, Stages};
 pub use pipelines::{Conditions, Effect, HeaderTest, Pipeline, Rule};
@@ -52,6 +54,8 @@ pub use signers::Signer;
 pub(crate) use sources::{Digest, digest, hex};
 pub use sources::{Source, Sources};
 
+use grant::Protected;
+use plugins::Plugins;
 use reader::Table;
 
 /// A configuration in which every name resolves and every value is in range.
@@ -70,6 +74,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, Plugin>,
     /// Plugins in the order in which they run, by pipeline.
     pub pipelines: BTreeMap<String, Pipeline>,
+    /// Where plugins' keys and values are.
+    pub kv: Kv,
     /// The signers that providers use, by name.
     pub signers: BTreeMap<String, Signer>,
     /// What clients can ask for, by the name that they send.
@@ -131,13 +137,21 @@ impl Config {
         let mut server = root.section("server", server::read);
         let admin = admin::read(root, server.listen);
         let pipelines = pipelines::read(root);
-        let plugins = plugins::read(root, &pipelines.uses);
+        let Plugins { plugins, directories, folders } = plugins::read(root, &pipelines.uses);
+        let kv = root.section("kv", kv::read);
         let signers = signers::read(root);
         let models = models::read(root, &pipelines.by_name, &signers);
         server::resolve_chat_model(root, &mut server, &models);
         pipelines::check(&pipelines, &models, &server);
         pipelines::note_unused(&pipelines, &models);
         signers::note_unused(root, &models);
+        let files = root.node.files();
+        let read = root.node.read_files().into_iter().map(|file| files.resolve(&file));
+        let components = plugins.values().map(|plugin| plugin.file.clone());
+        let modules = signers.values().flatten().map(|signer| signer.file.clone());
+        let files_read = read.chain(components).chain(modules).collect();
+        let configuration = files.resolve(Path::new(""));
+        grant::check(&directories, &Protected { configuration, folders, files: files_read });
         let used = |name: &String| models.values().any(|model| model.signers().any(|signer| signer == name));
         let signers = signers.into_iter().filter(|(name, _)| used(name));
         let signers = signers.filter_map(|(name, signer)| Some((name, signer?))).collect();
@@ -146,6 +160,7 @@ impl Config {
             admin,
             plugins,
             pipelines: pipelines.by_name,
+            kv,
             signers,
             models,
             notices: Vec::new(),

@@ -15,9 +15,11 @@ use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
 
 use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
+use crate::kv::Stores;
 use crate::slots::{SlotCounts, Slots};
 
 mod generation;
+mod notices;
 mod providers;
 mod reload;
 mod room;
@@ -25,7 +27,7 @@ mod sandbox;
 mod totals;
 mod upstreams;
 
-use generation::Generation;
+use generation::{Generation, Outside};
 pub use reload::{Reload, needs_restart};
 use room::Room;
 pub use totals::PluginGeneration;
@@ -50,6 +52,8 @@ struct Shared {
     room: Room,
     /// Where plugins and signers run; made when the first is loaded.
     runtime: OnceLock<Runtime>,
+    /// What plugins keep, which is not a generation's.
+    stores: Stores,
     slots: Slots,
     totals: Totals,
     upstreams: Upstreams,
@@ -122,7 +126,9 @@ impl Engine {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (room, runtime) = (Room::of(config), OnceLock::new());
         let (totals, upstreams) = (Totals::default(), Upstreams::default());
-        let generation = Generation::make(config, None, room, &runtime, &upstreams).await?;
+        let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
+        let outside = Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams };
+        let generation = Generation::make(config, None, outside).await?;
         generation.register(&totals, &upstreams);
         let server = &config.server;
         Ok(Self(Arc::new(Shared {
@@ -130,6 +136,7 @@ impl Engine {
             reloading: tokio::sync::Mutex::default(),
             room,
             runtime,
+            stores,
             slots: Slots::new(server.streams_max, server.queue_max),
             totals,
             upstreams,

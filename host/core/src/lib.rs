@@ -16,9 +16,10 @@
 pub mod config;
 mod deadline;
 mod engine;
+mod kv;
 mod slots;
 
 pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, Reload, StartError, needs_restart};
 pub use rust_proxy_upstream::Counts;
-pub use rust_proxy_wasm::{Imports, Instances};
+pub use rust_proxy_wasm::{FILES, HTTP, Imports, Instances, KV};
 pub use slots::SlotCounts;

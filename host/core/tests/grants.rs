@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use rust_proxy_core::Engine;
-use rust_proxy_core::config::Config;
+use rust_proxy_core::config::{Config, Notice};
 
 /// A configuration with the test guest `plugin` in its pipeline.
 fn config(plugin: &str, tables: &str) -> Config {
@@ -21,17 +21,43 @@ fn config(plugin: &str, tables: &str) -> Config {
     Config::load(file.path(), &variables).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// What is noticed of a plugin with a grant, each without its place in the file.
+async fn notices(plugin: &str, grant: &str, tables: &str) -> Vec<String> {
+    let config = config(plugin, &format!("{tables}\n[plugins.{plugin}]\ngrant = {{ {grant} }}"));
+    let engine = Engine::start(&config).await.unwrap();
+    let text = |notice: &Notice| format!("{}: {}", notice.place.key, notice.message);
+    engine.notices().iter().map(text).collect()
+}
+
 #[tokio::test]
 async fn a_grant_that_the_plugin_does_not_use_is_noticed() {
-    for (plugin, noticed) in [("fault", true), ("fetch", false)] {
-        let config =
-            config(plugin, &format!("[plugins.{plugin}]\ngrant = {{ http = ['https://example.org'] }}"));
-        let engine = Engine::start(&config).await.unwrap();
-        let notices: Vec<String> = engine.notices().iter().map(ToString::to_string).collect();
-        assert_eq!(notices.len(), usize::from(noticed), "{notices:?}");
-        if let [notice] = notices.as_slice() {
-            let end = ":2:9: plugins.fault.grant: the plugin does not import wasi:http, so this does nothing";
-            assert!(notice.ends_with(end), "{notice}");
-        }
+    let folder = tempfile::tempdir().unwrap();
+    let directories = format!("directories = [{{ host = '{}', guest = '/data' }}]", folder.path().display());
+    for (grant, key, import, user) in [
+        ("http = ['https://example.org']", "http", "wasi:http", "fetch"),
+        ("kv = true", "kv", "rust-proxy:plugin/kv", "kv"),
+    ] {
+        let expect =
+            format!("plugins.fault.grant.{key}: the plugin does not import {import}, so this does nothing");
+        assert_eq!(notices("fault", grant, "").await, [expect]);
+        assert_eq!(notices(user, grant, "").await, [""; 0]);
     }
+    assert_eq!(notices("files", &directories, "").await, [""; 0]);
+    let expect =
+        "plugins.kv.grant.directories: the plugin does not import wasi:filesystem, so this does nothing";
+    assert_eq!(notices("kv", &format!("kv = true, {directories}"), "").await, [expect]);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_is_noticed_and_does_not_keep_from_starting() {
+    let away = "[kv]\nredis = 'redis+unix:///nowhere/redis.sock'";
+    let noticed = notices("kv", "kv = true", away).await;
+    assert_eq!(noticed.len(), 1, "{noticed:?}");
+    assert!(noticed[0].starts_with("kv.redis: Redis at /nowhere/redis.sock: "), "{noticed:?}");
+    assert!(noticed[0].ends_with("; plugins are told `unavailable` until it is there"), "{noticed:?}");
+    // Nobody asks for it.
+    assert_eq!(notices("fetch", "http = ['https://example.org']", away).await, [""; 0]);
+    let slow = notices("kv", "kv = true", &format!("{away}\ntimeout = '1s'")).await;
+    assert_eq!(slow.len(), 2, "{slow:?}");
+    assert!(slow[0].contains("plugins.kv.grant.kv: ") && slow[0].contains("kv.timeout"), "{slow:?}");
 }

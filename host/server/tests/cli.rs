@@ -200,6 +200,30 @@ fn check_shows_the_rules_of_pipelines_and_the_pipelines_that_they_choose() {
 }
 
 #[test]
+fn check_shows_grants_and_whether_they_are_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().canonicalize().expect("a folder");
+    let data = data.display();
+    let guests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guests");
+    let file = configuration(&format!(
+        "{}[plugins]\nfolder = '{guests}'\n[pipelines.p]\nprocess = ['kv', 'files']\n\
+         [plugins.kv]\ngrant = {{ kv = {{ quota = '2MiB', keys = 7 }}, http = ['https://example.org'] }}\n\
+         [plugins.files]\ngrant = {{ directories = [{{ host = '{data}', guest = '/data', write = true }}] }}\n",
+        PLAIN.replace("[pipelines.unused]", "").replace("routing", "pipeline = 'p'\nrouting")
+    ));
+    let (code, out, errors) = run(&["check", "--config", file.to_str().expect("text")]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    for line in [
+        "  granted   HTTP to https://example.org (not used)\n",
+        "  granted   kv in memory: 2097152 bytes in 7 keys\n",
+        &format!("  granted   directory /data, which is {data}, read and written\n"),
+        "plugins.kv.grant.http: the plugin does not import wasi:http, so this does nothing\n",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+}
+
+#[test]
 fn a_configuration_with_problems_is_refused_with_all_of_them() {
     let file = configuration(&PLAIN.replace("routing", "rooting"));
     for command in ["check", "serve"] {

@@ -56,7 +56,17 @@ pub(crate) struct Links {
 /// line.
 pub fn printable(text: &str) -> String {
     const PRINTED_MAX: usize = 500;
-    text.chars().take(PRINTED_MAX).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    printable_up_to(PRINTED_MAX, text)
+}
+
+/// As [`printable`], with so many characters at most.
+pub fn printable_up_to(most: usize, text: &str) -> String {
+    // Besides the control characters, those that end a line or turn its direction.
+    let spoils = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(most).map(|char| if spoils(char) { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]

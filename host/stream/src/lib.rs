@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod fetch;
 pub mod item;
 pub mod json;
+pub mod kv;
 pub mod lane;
 pub mod sse;
 pub mod stage;

@@ -192,10 +192,13 @@ async fn open_link() -> Box<dyn Link> {
             output: 1 << 20,
             requests: 0,
             fetch: 0,
+            log: 0,
         },
         on_error: OnError::FailClosed,
         ready: 1,
         fetch: None,
+        directories: Vec::new(),
+        kv: None,
         total: Default::default(),
     };
     let sandbox = Sandbox::new(RuntimeOptions { slots: 10 }).unwrap();

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rust_proxy_stream::account::{Account, Total};
 use rust_proxy_stream::fetch::Fetch;
+use rust_proxy_stream::kv::KeyValue;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
 use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
 use crate::bindings::{lifecycle, processor, response_modifier, signer};
-use crate::imports::{self, Imports};
+use crate::files::Directory;
+use crate::imports::{self, HTTP, Imports, KV};
 use crate::instance::{Host, Instance};
 use crate::limits::Limits;
+use crate::log::Rate;
 use crate::ready::{Instances, Population, Ready};
 
 /// How a component is to be run.
@@ -31,8 +34,23 @@ pub struct Settings {
     pub ready: usize,
     /// Its HTTP, if that is granted.
     pub fetch: Option<Arc<dyn Fetch>>,
+    /// The directories that it is granted.
+    pub directories: Vec<Directory>,
+    /// Its keys and values, if they are granted.
+    pub kv: Option<Arc<dyn KeyValue>>,
     /// What its exchanges add up to.
     pub total: Arc<Total>,
+}
+
+impl Settings {
+    /// Whether something that is refused otherwise is granted.
+    pub(crate) fn grants(&self, grant: &str) -> bool {
+        match grant {
+            HTTP => self.fetch.is_some(),
+            KV => self.kv.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// What a component exports of the contract.
@@ -111,6 +129,9 @@ pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) fetch: Option<Arc<dyn Fetch>>,
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) kv: Option<Arc<dyn KeyValue>>,
+    pub(crate) log_rate: Arc<Rate>,
     pub(crate) pre: InstancePre<Host>,
     pub(crate) lifecycle: lifecycle::GuestIndices,
     pub(crate) processor: Option<processor::GuestIndices>,
@@ -132,7 +153,7 @@ impl Component {
         usage: Usage,
     ) -> Result<Self, LoadError> {
         let component = compile(engine, bytes)?;
-        let imports = imports::classify(engine, &component, &settings)?;
+        let imports = imports::classify(engine, &component, &settings, usage)?;
         let roles = Roles {
             processor: exported(&component, "processor"),
             modifier: exported(&component, "response-modifier"),
@@ -140,7 +161,9 @@ impl Component {
         };
         usage.check(roles)?;
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
-        let pre = linker.instantiate_pre(&component).map_err(unfit)?;
+        let pre = imports::linker(linker, &settings)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(unfit)?;
         let prepared = Prepared {
             lifecycle: lifecycle::GuestIndices::new(&pre).map_err(unfit)?,
             processor: roles
@@ -157,6 +180,9 @@ impl Component {
             name: settings.name.into(),
             limits: settings.limits,
             fetch: settings.fetch,
+            directories: settings.directories,
+            kv: settings.kv,
+            log_rate: Arc::default(),
             roles,
             config_json: settings.config_json,
             on_error: settings.on_error,

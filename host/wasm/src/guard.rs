@@ -6,6 +6,10 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::limits::{CpuSpent, Limits, MemoryLimiter, MemorySpent, Meter, OutputSpent};
 
+/// How many handles of resources a guest may have, its own and the host's: each takes memory of the host that no
+/// limit counts. Rust's guests have a handful, interpreters some hundred.
+const HANDLES_MAX: usize = 10_000;
+
 /// What a store must keep to be guarded.
 pub(crate) trait Metered: Send + 'static {
     fn memory(&mut self) -> &mut MemoryLimiter;
@@ -36,6 +40,7 @@ impl<T: Metered> Caller<T> {
         store.limiter(|data| data.memory());
         // Counts what a component passes to the host, its answers too.
         store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
+        store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_callback(|store| {
             store.data().meter().tick()?;
             Ok(UpdateDeadline::Yield(1))

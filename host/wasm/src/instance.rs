@@ -16,8 +16,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::bindings::{lifecycle, processor, response_modifier, signer};
 use crate::component::Prepared;
 use crate::convert;
+use crate::files;
 use crate::guard::{Caller, Metered};
 use crate::http::Outgoing;
+use crate::kv;
 use crate::limits::{MemoryLimiter, Meter};
 use crate::log::GuestLog;
 use crate::ready::Alive;
@@ -26,27 +28,46 @@ use crate::ready::Alive;
 const RESOURCES_MAX: usize = 1000;
 /// The most random bytes in one call.
 const RANDOM_MAX: u64 = 64 << 10;
+/// The most that the headers of one message which a guest makes may take: servers take 8 to 32 KiB.
+const HEADERS_MAX: usize = 32 << 10;
 
 /// What the host keeps for one store.
 pub(crate) struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outgoing: Outgoing,
+    kv: kv::Store,
     table: ResourceTable,
     memory: MemoryLimiter,
     meter: Meter,
 }
 
 impl Host {
-    fn new(prepared: &Prepared) -> Self {
+    /// # Errors
+    /// A fault where a directory is not there any more.
+    fn new(prepared: &Prepared) -> Result<Self, Fault> {
         let (plugin, limits) = (&prepared.name, prepared.limits);
-        let log = GuestLog::new(Arc::clone(plugin));
-        let wasi = WasiCtx::builder().stdout(log.clone()).stderr(log).max_random_size(RANDOM_MAX).build();
+        let log = GuestLog::new(Arc::clone(plugin), limits.log, Arc::clone(&prepared.log_rate));
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(log.clone()).stderr(log).max_random_size(RANDOM_MAX);
+        files::open(&mut wasi, &prepared.directories)?;
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        let outgoing = Outgoing::new(Arc::clone(plugin), prepared.fetch.clone(), limits);
-        let (memory, meter) = (MemoryLimiter::new(limits.memory), Meter::new());
-        Self { wasi, http: WasiHttpCtx::new(), outgoing, table, memory, meter }
+        Ok(Self {
+            wasi: wasi.build(),
+            http,
+            outgoing: Outgoing::new(Arc::clone(plugin), prepared.fetch.clone(), limits),
+            kv: kv::Store::new(Arc::clone(plugin), prepared.kv.clone()),
+            table,
+            memory: MemoryLimiter::new(limits.memory),
+            meter: Meter::new(),
+        })
+    }
+
+    pub(crate) fn kv(&mut self) -> &mut kv::Store {
+        &mut self.kv
     }
 }
 
@@ -96,7 +117,7 @@ struct Guest {
 impl Instance {
     /// Makes an instance that is not configured yet.
     pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
-        let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared), prepared.limits);
+        let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared)?, prepared.limits);
         let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
         Ok(Self { guest, caller, _alive: prepared.population.add() })
     }

@@ -12,10 +12,12 @@
 mod bindings;
 mod component;
 mod convert;
+mod files;
 mod guard;
 mod http;
 mod imports;
 mod instance;
+mod kv;
 mod limits;
 mod log;
 mod module;
@@ -24,7 +26,8 @@ mod runtime;
 mod signer;
 
 pub use component::{Component, LoadError, Roles, Settings};
-pub use imports::Imports;
+pub use files::Directory;
+pub use imports::{FILES, HTTP, Imports, KV};
 pub use limits::Limits;
 pub use ready::{Instances, Population};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -26,6 +26,8 @@ pub struct Limits {
     pub requests: u32,
     /// Bytes of HTTP bodies in one exchange, both ways.
     pub fetch: u64,
+    /// Lines that one exchange may print to the log.
+    pub log: u32,
 }
 
 /// The most table elements of one instance, all tables together.

@@ -23,6 +23,7 @@ use crate::component::LoadError;
 use crate::guard::Caller;
 use crate::imports::Imports;
 use crate::limits::Limits;
+use crate::log::Rate;
 use crate::signer::SignerSettings;
 
 /// A loaded module.
@@ -34,6 +35,7 @@ pub(crate) struct Module {
     abi: Abi,
     imports: Imports,
     description: String,
+    log_rate: Arc<Rate>,
 }
 
 /// Ends a module that broke the ABI.
@@ -76,6 +78,7 @@ impl Module {
             pre,
             abi,
             imports: Imports { always, ..Imports::default() },
+            log_rate: Arc::default(),
         };
         module.try_out().await.map_err(LoadError::Trial)?;
         Ok(module)
@@ -116,7 +119,8 @@ impl Module {
     }
 
     fn caller(&self) -> Caller<Page> {
-        Caller::new(self.pre.module().engine(), Page::new(Arc::clone(&self.name), &self.limits), self.limits)
+        let page = Page::new(Arc::clone(&self.name), &self.limits, Arc::clone(&self.log_rate));
+        Caller::new(self.pre.module().engine(), page, self.limits)
     }
 
     async fn instantiate(&self, store: &mut Store<Page>) -> wasmtime::Result<abi::Guest> {

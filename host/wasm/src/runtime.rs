@@ -37,9 +37,8 @@ pub struct RuntimeOptions {
 #[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
+    /// What every component has.
     linker: Arc<Linker<Host>>,
-    /// With `wasi:http`, for those to whom it is granted.
-    http_linker: Arc<Linker<Host>>,
 }
 
 impl Runtime {
@@ -52,9 +51,7 @@ impl Runtime {
             let engine = Engine::new(&config(options))?;
             let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-            let mut http_linker = linker.clone();
-            wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut http_linker)?;
-            Ok(Self { engine, linker: Arc::new(linker), http_linker: Arc::new(http_linker) })
+            Ok(Self { engine, linker: Arc::new(linker) })
         };
         let runtime = build().map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let engine = runtime.engine.weak();
@@ -75,8 +72,7 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`], which says what to change.
     pub async fn load(&self, bytes: &[u8], settings: Settings) -> Result<Component, LoadError> {
-        let linker = if settings.fetch.is_some() { &self.http_linker } else { &self.linker };
-        Component::load(&self.engine, linker, bytes, settings, Usage::Plugin).await
+        Component::load(&self.engine, &self.linker, bytes, settings, Usage::Plugin).await
     }
 
     /// Checks, compiles and tries out a signer: a component of the world `signer-plugin`, or a wasm-bindgen

@@ -124,7 +124,8 @@ async fn component(
         )));
     }
     // What becomes of a failed signature is the attempt's affair.
-    let (on_error, ready, fetch, total) = (OnError::FailClosed, READY.into(), None, Arc::default());
-    let settings = Settings { name, config_json, limits, on_error, ready, fetch, total };
+    let (on_error, ready, total) = (OnError::FailClosed, READY.into(), Arc::default());
+    let (fetch, directories, kv) = (None, Vec::new(), None);
+    let settings = Settings { name, config_json, limits, on_error, ready, fetch, directories, kv, total };
     Component::load(engine, linker, bytes, settings, Usage::Signer).await
 }

@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     output: 1 << 20,
     requests: 3,
     fetch: 100_000,
+    log: 100,
 };
 
 /// Plays what the path asks for, and notes what it was asked.
@@ -115,8 +116,18 @@ fn guest(name: &str) -> Vec<u8> {
 
 fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
     let (name, config_json) = ("fetch".to_owned(), "{}".to_owned());
-    let total = Arc::default();
-    Settings { name, config_json, limits, on_error: OnError::FailClosed, ready: 0, fetch, total }
+    let (directories, kv, total) = (Vec::new(), None, Arc::default());
+    Settings {
+        name,
+        config_json,
+        limits,
+        on_error: OnError::FailClosed,
+        ready: 0,
+        fetch,
+        directories,
+        kv,
+        total,
+    }
 }
 
 async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {
@@ -194,6 +205,19 @@ async fn errors_reach_the_guest_by_name() {
         let refused = told(&format!("GET http://a.example / {header}:x")).await;
         assert_eq!(refused, "header: HeaderError::Forbidden", "{header}");
     }
+}
+
+#[tokio::test]
+async fn headers_have_a_bound() {
+    let fetch = Scripted::new();
+    let mut link = start(LIMITS, &fetch).await;
+    let header = |size: usize| format!("GET http://a.example / x:{}", "y".repeat(size));
+    assert_eq!(ask(&mut *link, &header(30_000)).await.unwrap(), "200 5 hello");
+    match ask(&mut *link, &header(33_000)).await {
+        Err(StageError::Fault(fault)) => assert!(fault.detail.contains("fields exceeds limit"), "{fault}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fetch.seen().len(), 1);
 }
 
 #[tokio::test]

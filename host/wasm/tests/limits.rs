@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     output: 1 << 20,
     requests: 20,
     fetch: 8 << 20,
+    log: 100,
 };
 
 fn guest(path: &str) -> Vec<u8> {
@@ -38,6 +39,8 @@ fn settings(config_json: &str, limits: Limits) -> Settings {
         on_error: OnError::FailClosed,
         ready: 0,
         fetch: None,
+        directories: Vec::new(),
+        kv: None,
         total: Default::default(),
     }
 }

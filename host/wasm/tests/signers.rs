@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     output: 64 << 10,
     requests: 0,
     fetch: 0,
+    log: 100,
 };
 const BUILT: [&str; 2] = ["sign_bg.wasm", "sign.wasm"];
 const NAMES: [&str; 4] = ["nonce", "timestamp", "device_id", "content"];
@@ -372,6 +373,8 @@ async fn settings_that_do_not_fit_are_refused() {
         on_error: rust_proxy_stream::stage::OnError::FailClosed,
         ready: 0,
         fetch: None,
+        directories: Vec::new(),
+        kv: None,
         total: Default::default(),
     };
     let refused = runtime.load(&component, settings).await.unwrap_err().to_string();

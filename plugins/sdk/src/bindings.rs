@@ -24,6 +24,18 @@ mod import {
 
 pub use import::rust_proxy::plugin::types;
 
+/// A plugin that calls none of it does not import it: the linker drops what is not used, and the import with it.
+mod store {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package rust-proxy:sdk; world store { import rust-proxy:plugin/kv@0.1.0; }",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+pub use store::rust_proxy::plugin::kv;
+
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../../wit",

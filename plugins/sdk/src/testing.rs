@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+pub mod kv;
+
 use crate::{Batch, Channel, CloseReason, Context, Finding, Lane, Outcome, Piece, Session, Stop};
 
 /// A context with made-up values.

@@ -191,6 +191,7 @@ fn link_components(plugins: &Path) {
 
 /// Puts a file in the place of what is there.
 fn replace(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a writable folder");
     let part = path.with_extension("part");
     fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).expect("a writable folder");
 }

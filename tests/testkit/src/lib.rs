@@ -19,6 +19,7 @@
 
 mod gateway;
 mod lanes;
+mod redis;
 mod response;
 mod script;
 mod upstream;
@@ -26,6 +27,7 @@ mod wire;
 
 pub use gateway::{Connection, Setup, TestGateway};
 pub use lanes::{Place, lanes};
+pub use redis::RedisServer;
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};
 pub use upstream::{ScriptedUpstream, unreachable_url};

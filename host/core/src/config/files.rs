@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::File;
+use cap_std::fs::{Dir, File};
 
 /// The longest file that is read into memory: far above any word list, far below what would hurt.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -21,6 +21,9 @@ pub trait FileSource {
 
     /// Whether there is a file that can be opened.
     fn is_file(&self, path: &Path) -> bool;
+
+    /// Whether there is a directory that can be opened.
+    fn is_directory(&self, path: &Path) -> bool;
 
     /// The path by which the file can be opened from the working directory.
     fn resolve(&self, path: &Path) -> PathBuf;
@@ -52,8 +55,33 @@ impl FileSource for Folder {
             .is_ok_and(|metadata| metadata.is_file())
     }
 
+    fn is_directory(&self, path: &Path) -> bool {
+        Dir::open_ambient_dir(self.resolve(path), ambient_authority()).is_ok()
+    }
+
     fn resolve(&self, path: &Path) -> PathBuf {
         self.0.join(path)
+    }
+}
+
+/// Where a path really leads: absolute, without symbolic links and `..`, as far as it is there.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let mut there = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    let mut missing = Vec::new();
+    loop {
+        // The method, not a function of `std::fs`: it opens nothing.
+        if let Ok(real) = there.canonicalize() {
+            return missing.iter().rev().fold(real, |path, part| path.join(part));
+        }
+        // What is not there has no links to follow.
+        match there.file_name().map(ToOwned::to_owned) {
+            Some(name) => missing.push(name),
+            None => return path.to_owned(),
+        }
+        there = match there.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
     }
 }
 

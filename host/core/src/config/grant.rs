@@ -1,98 +1,111 @@
 //! `plugins.NAME.grant`: what a plugin may reach, which is nothing unless it is written here.
 
-use std::net::SocketAddr;
-
-use rust_proxy_upstream::{Grant, Target, TargetError, not_public};
+use rust_proxy_stream::kv::{KEY_MAX, Quota, VALUE_MAX};
+use rust_proxy_upstream::Grant;
+use rust_proxy_wasm::Directory;
 use toml::de::DeValue;
 
 use super::problems::Place;
-use super::reader::Node;
+use super::reader::{Node, Table};
 
-/// What a plugin was granted.
+mod directories;
+mod http;
+
+pub(super) use directories::{Found, Protected, check};
+
+/// Some hundred thousand counters of a byte each would be no store any more; a few thousand answers fit.
+const QUOTA: u64 = 1 << 20;
+/// At least one of the largest keys and values.
+const QUOTA_RANGE: std::ops::RangeInclusive<u64> = (KEY_MAX + VALUE_MAX) as u64..=1 << 30;
+/// One for each user of a large gateway; each takes some hundred bytes besides its own.
+const KEYS: u64 = 10_000;
+
+/// What a plugin was granted: at least one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Granted {
-    /// Where its HTTP requests may go; at least one target.
-    pub http: Grant,
+    /// Where its HTTP requests may go.
+    pub http: Option<Written<Grant>>,
+    /// The directories that it may use.
+    pub directories: Option<Written<Vec<Directory>>>,
+    /// How much it may keep in `kv`.
+    pub kv: Option<Written<Quota>>,
+}
+
+/// A value, and where it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
     /// Where it is written.
     pub place: Place,
 }
 
-/// Reads a grant; `None` where it is wrong, which is reported.
-pub(super) fn read(node: &Node<'_>) -> Option<Granted> {
+impl<T> Written<T> {
+    fn at(node: &Node<'_>, value: T) -> Self {
+        Self { value, place: node.place() }
+    }
+}
+
+/// Reads a grant; `None` where it is wrong, which is reported. The directories are added to `found`.
+pub(super) fn read<'a>(node: &Node<'a>, found: &mut Vec<Found<'a>>) -> Option<Granted> {
     if !matches!(node.value(), Some(DeValue::Table(_))) {
         return node.wrong_type("a table", "write it like { http = [\"https://example.org\"] }");
     }
     node.table(|t| {
-        let http = t.get("http");
-        let targets = http.as_ref().map(targets).unwrap_or_default();
-        let private = t.get("private").map(|node| addresses(&node, &targets)).unwrap_or_default();
-        let empty = match http.as_ref().and_then(Node::value) {
-            None => true,
-            Some(value) => value.as_array().is_some_and(|items| items.is_empty()),
-        };
-        if empty {
-            return t.node.problem("this grants nothing", "write http = [\"https://HOST\"], or remove it");
+        let http = http::read(t);
+        let directories = t.get("directories").map(|node| (directories::read(&node, found), node));
+        let kv = t.get("kv").map(|node| (kv(&node), node));
+        let empty = [
+            http.as_ref().map(|(_, node)| node),
+            directories.as_ref().map(|(_, node)| node),
+            kv.as_ref().map(|(_, node)| node),
+        ];
+        if empty.into_iter().flatten().all(is_nothing) {
+            return t.node.problem(
+                "this grants nothing",
+                "write http = [\"https://HOST\"], directories = [{ host = \"…\", guest = \"/…\" }] or kv = true, \
+                 or remove it",
+            );
         }
-        for (target, node) in &targets {
-            check_reachable(target, node, &private);
+        let some = |node: &Node<'_>| !is_nothing(node);
+        if let Some(private) = t.get("private")
+            && !http.as_ref().is_some_and(|(_, node)| some(node))
+        {
+            private.problem::<()>("without `http` this grants nothing", "add http = [\"http://NAME:PORT\"]");
         }
-        let http = Grant { http: targets.into_iter().map(|(target, _)| target).collect(), private };
-        Some(Granted { http, place: t.node.place() })
+        Some(Granted {
+            http: http.filter(|(_, node)| some(node)).map(|(grant, node)| Written::at(&node, grant)),
+            directories: directories
+                .filter(|(_, node)| some(node))
+                .map(|(directories, node)| Written::at(&node, directories)),
+            kv: kv.and_then(|(quota, node)| Some(Written::at(&node, quota?))),
+        })
     })
 }
 
-fn targets<'a>(node: &Node<'a>) -> Vec<(Target, Node<'a>)> {
-    let names = node.names().into_iter();
-    names.filter_map(|(text, node)| Some((target(&text, &node)?, node))).collect()
-}
-
-fn target(text: &str, node: &Node<'_>) -> Option<Target> {
-    Target::parse(text).map_err(|error| refuse(text, &error, node)).ok()
-}
-
-fn refuse(text: &str, error: &TargetError, node: &Node<'_>) {
-    let fix = match error {
-        TargetError::Spelling(plain) => format!("write {plain:?}"),
-        _ => "write it like \"https://example.org\", \"https://*.example.org\" or \"http://127.0.0.1:8787\""
-            .to_owned(),
-    };
-    // A URL with a user may have a password too, which is not repeated.
-    let shown = if text.contains('@') { "this".to_owned() } else { format!("{text:?}") };
-    node.problem::<()>(format!("{shown} {error}"), fix);
-}
-
-fn addresses(node: &Node<'_>, targets: &[(Target, Node<'_>)]) -> Vec<SocketAddr> {
-    let names = node.names().into_iter();
-    names.filter_map(|(text, node)| address(&text, &node, targets)).collect()
-}
-
-fn address(text: &str, node: &Node<'_>, targets: &[(Target, Node<'_>)]) -> Option<SocketAddr> {
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        let fix = "write it like \"127.0.0.1:8787\" or \"[::1]:8787\"";
-        return node.problem(format!("{text:?} is not an address with its port"), fix);
-    };
-    if not_public(address.ip()).is_none() {
-        return node
-            .problem(format!("{text:?} is public, so this grants nothing"), "name it under `http` only");
+/// Whether a right value grants nothing.
+fn is_nothing(node: &Node<'_>) -> bool {
+    match node.value() {
+        Some(DeValue::Array(items)) => items.is_empty(),
+        Some(DeValue::Boolean(granted)) => !granted,
+        _ => false,
     }
-    if !targets.is_empty() && !targets.iter().any(|(target, _)| target.port() == address.port()) {
-        let port = address.port();
-        return node.problem(
-            format!("no target under `http` has port {port}, so this grants nothing"),
-            format!("write the target with its port, like \"http://NAME:{port}\""),
-        );
-    }
-    Some(address)
 }
 
-/// A target that is an address must be one that is let through.
-fn check_reachable(target: &Target, node: &Node<'_>, private: &[SocketAddr]) {
-    let Some(address) = target.address() else { return };
-    if let Some(kind) = not_public(address.ip())
-        && !private.contains(&address)
-    {
-        let fix = format!("add private = [\"{address}\"] if that is meant");
-        node.problem::<()>(format!("{target} is not public ({kind}), so it cannot be reached"), fix);
+fn kv(node: &Node<'_>) -> Option<Quota> {
+    match node.value() {
+        Some(DeValue::Boolean(true)) => Some(node.absent(quota)),
+        Some(DeValue::Boolean(false)) => None,
+        Some(DeValue::Table(_)) => Some(node.table(quota)),
+        _ => {
+            node.wrong_type("true or a table", "write kv = true, or kv = { quota = \"1MiB\", keys = 10000 }")
+        }
     }
+}
+
+fn quota(t: &mut Table<'_>) -> Quota {
+    let keys = t.count("keys", 1..=1_000_000, KEYS);
+    Quota { bytes: t.size("quota", QUOTA_RANGE, QUOTA), keys: u32::try_from(keys).unwrap_or(u32::MAX) }
 }

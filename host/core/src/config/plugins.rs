@@ -10,7 +10,7 @@ use serde_json::Value;
 pub use rust_proxy_stream::stage::OnError;
 pub use rust_proxy_wasm::Limits;
 
-use super::grant::{self, Granted};
+use super::grant::{self, Found, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
@@ -28,6 +28,8 @@ const WALL_WITH_HTTP: Duration = Duration::from_secs(30);
 const REQUESTS: u64 = 20;
 /// Some pages with all that is in them; less than an upstream's answer may be.
 const FETCH: u64 = 8 << 20;
+/// What a plugin has to say to people; the next exchange has as many again.
+const LOG: u64 = 100;
 /// More than a model writes in a whole answer.
 const OUTPUT: u64 = 1 << 20;
 /// Opening a stream takes an instance; the next ones are made off the request path.
@@ -62,7 +64,13 @@ impl Plugin {
     pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
         // Every field by name, so that none is forgotten. What is for people only does not count.
         let Self { name, file: _, config, config_shown: _, limits, grant, on_error, ready } = self;
-        let grant = grant.as_ref().map(|Granted { http, place: _ }| http);
+        let grant = grant.as_ref().map(|Granted { http, directories, kv }| {
+            (
+                http.as_ref().map(|it| &it.value),
+                directories.as_ref().map(|it| &it.value),
+                kv.as_ref().map(|it| it.value),
+            )
+        });
         digest(format!("{:?}", (name, file, config.to_string(), limits, grant, on_error, ready)).as_bytes())
     }
 }
@@ -81,15 +89,25 @@ impl fmt::Debug for Plugin {
     }
 }
 
+/// What `[plugins]` comes to.
+pub(super) struct Plugins<'a> {
+    pub(super) plugins: BTreeMap<String, Plugin>,
+    /// The directories that are granted.
+    pub(super) directories: Vec<Found<'a>>,
+    /// Folders of the gateway's own, of which nothing is granted.
+    pub(super) folders: Vec<(&'static str, PathBuf)>,
+}
+
 /// Reads `[plugins]`; `uses` are the names in pipelines, each with the place of its first use.
-pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> BTreeMap<String, Plugin> {
+pub(super) fn read<'a>(root: &mut Table<'a>, uses: &[(String, Node<'a>)]) -> Plugins<'a> {
     root.section("plugins", |t| {
+        let mut directories = Vec::new();
         let folder = t.get("folder").and_then(|node| node.text());
         let folder = PathBuf::from(folder.map_or("plugins".to_owned(), |text| text.value));
         let tables = t.rest();
         let mut plugins = BTreeMap::new();
         for (name, node) in &tables {
-            let plugin = node.table(|t| plugin(name, &folder, t));
+            let plugin = node.table(|t| plugin(name, &folder, t, &mut directories));
             plugins.insert(name.clone(), plugin);
             if !is_name(name) {
                 node.problem::<()>("a plugin cannot have this name", NAME_FIX);
@@ -103,12 +121,14 @@ pub(super) fn read(root: &mut Table<'_>, uses: &[(String, Node<'_>)]) -> BTreeMa
                 if !is_name(name) {
                     return node.problem(format!("a plugin cannot be named {name:?}"), NAME_FIX);
                 }
-                Some(node.absent(|t| self::plugin(name, &folder, t)))
+                Some(node.absent(|t| self::plugin(name, &folder, t, &mut directories)))
             });
             let plugin = find(plugin?, node, &tables)?;
             Some((name.clone(), plugin))
         });
-        resolved.collect()
+        let plugins = resolved.collect();
+        let folders = vec![("the plugin folder", t.node.files().resolve(&folder))];
+        Plugins { plugins, directories, folders }
     })
 }
 
@@ -134,11 +154,12 @@ fn find(plugin: Plugin, node: &Node<'_>, tables: &BTreeMap<String, Node<'_>>) ->
     node.conflict(message, fix)
 }
 
-fn plugin(name: &str, folder: &Path, t: &mut Table<'_>) -> Plugin {
+fn plugin<'a>(name: &str, folder: &Path, t: &mut Table<'a>, directories: &mut Vec<Found<'a>>) -> Plugin {
     let file = t.get("file").and_then(|node| node.text());
     let file = folder.join(file.map_or(format!("{name}.wasm"), |text| text.value));
-    let grant = t.get("grant").and_then(|node| grant::read(&node));
-    let wall = if grant.is_some() { WALL_WITH_HTTP } else { WALL };
+    let grant = t.get("grant").and_then(|node| grant::read(&node, directories));
+    let http = grant.as_ref().is_some_and(|granted| granted.http.is_some());
+    let wall = if http { WALL_WITH_HTTP } else { WALL };
     let Json { real: config, shown: config_shown } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let choices =
@@ -164,5 +185,6 @@ pub(super) fn limits(t: &mut Table<'_>, wall: Duration) -> Limits {
         output: t.size("output", 1..=4 << 30, OUTPUT),
         requests: u32::try_from(t.count("requests", 1..=10_000, REQUESTS)).unwrap_or(u32::MAX),
         fetch: t.size("fetch", 1..=4 << 30, FETCH),
+        log: u32::try_from(t.count("log", 0..=10_000, LOG)).unwrap_or(u32::MAX),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use toml::de::{DeTable, Error};
 
@@ -38,6 +39,7 @@ pub(super) fn read<T>(
         broken: RefCell::default(),
         problems: RefCell::default(),
         notices: RefCell::default(),
+        read: RefCell::default(),
         prefix: Cell::new(""),
     };
     reading.report_syntax(&errors);
@@ -62,6 +64,8 @@ struct Reading<'a> {
     broken: RefCell<BTreeSet<usize>>,
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<Notice>>,
+    /// The files that it names and has read, as it names them.
+    read: RefCell<BTreeSet<PathBuf>>,
     /// What problems begin with.
     prefix: Cell<&'static str>,
 }

@@ -25,6 +25,13 @@ pub(super) struct Text {
     origin: Option<String>,
 }
 
+impl Text {
+    /// Whether it stands in the file itself.
+    pub(super) fn is_literal(&self) -> bool {
+        self.origin.is_none()
+    }
+}
+
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
@@ -132,6 +139,7 @@ impl Node<'_> {
     /// The text of a file that this value names.
     pub(super) fn file(&self, name: &str) -> Result<String, String> {
         let path = Path::new(name);
+        self.note_read(path);
         let read = self.files().read(path);
         read.map_err(|error| format!("{}: {error}", self.files().resolve(path).display()))
     }

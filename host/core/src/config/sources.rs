@@ -186,6 +186,10 @@ impl FileSource for Recorder<'_> {
         self.files.is_file(path)
     }
 
+    fn is_directory(&self, path: &Path) -> bool {
+        self.files.is_directory(path)
+    }
+
     fn resolve(&self, path: &Path) -> PathBuf {
         self.files.resolve(path)
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 
+mod capabilities;
 mod dev_api;
 mod refused;
 
@@ -27,6 +28,8 @@ const FILES: Files = Files(&[
     ("plugins/emoji.wasm", ""),
     ("elsewhere/other.wasm", ""),
     ("sign.wasm", ""),
+    ("data/inner/answers.txt", "one"),
+    ("pages/a.txt", ""),
     ("words.txt", "one\ntwo\n"),
     ("empty.txt", " \n"),
     ("key.txt", "file-secret-0123456789\r\n"),
@@ -42,6 +45,11 @@ impl FileSource for Files {
         self.read(path).is_ok()
     }
 
+    fn is_directory(&self, path: &Path) -> bool {
+        let holds = |name: &str| Path::new(name).ancestors().skip(1).any(|folder| folder == path);
+        path == Path::new("..") || self.0.iter().any(|(name, _)| holds(name))
+    }
+
     fn resolve(&self, path: &Path) -> PathBuf {
         Path::new("folder").join(path)
     }
@@ -55,6 +63,7 @@ fn environment() -> BTreeMap<String, String> {
         ("SHORT_KEY", "short-secret"),
         ("SPACED_KEY", "spaced secret 0123456789"),
         ("EMPTY", ""),
+        ("REDIS_URL", "redis://user:redis-secret@redis.example:6380/1"),
         ("URL", "https://user:url-secret@example.com/"),
     ];
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
@@ -116,6 +125,8 @@ fn defaults_are_those_of_the_documentation() {
         }
     );
     assert!(config.notices.is_empty());
+    assert!(config.kv.redis.is_none());
+    assert_eq!((config.kv.prefix.as_str(), config.kv.timeout), ("rust-proxy:", Duration::from_millis(100)));
 }
 
 #[test]
@@ -130,7 +141,7 @@ fn a_plugin_without_a_table_runs_with_the_defaults() {
     assert_eq!((plugin.limits.memory, plugin.limits.output), (16 << 20, 1 << 20));
     assert_eq!(plugin.limits.cpu, Duration::from_millis(20));
     assert_eq!(plugin.limits.wall, Duration::from_millis(200));
-    assert_eq!((plugin.limits.requests, plugin.limits.fetch), (20, 8 << 20));
+    assert_eq!((plugin.limits.requests, plugin.limits.fetch, plugin.limits.log), (20, 8 << 20, 100));
     assert_eq!((plugin.on_error, plugin.ready), (OnError::FailClosed, 4));
     assert_eq!(plugin.grant, None);
     assert_eq!(config.pipelines["a"].modify, ["mask"]);
@@ -216,10 +227,12 @@ fn a_plugin_with_http_may_wait_longer() {
     };
     let plugin = &config("").plugins["mask"];
     let granted = plugin.grant.as_ref().unwrap();
-    let targets: Vec<String> = granted.http.http.iter().map(ToString::to_string).collect();
+    let http = granted.http.as_ref().unwrap();
+    let targets: Vec<String> = http.value.http.iter().map(ToString::to_string).collect();
     assert_eq!(targets, ["https://*.wikipedia.org", "http://127.0.0.1:8787"]);
-    assert_eq!(granted.http.private, ["127.0.0.1:8787".parse().unwrap()]);
-    assert_eq!(granted.place.to_string(), "c.toml:11:21: plugins.mask.grant");
+    assert_eq!(http.value.private, ["127.0.0.1:8787".parse().unwrap()]);
+    assert_eq!(http.place.to_string(), "c.toml:11:30: plugins.mask.grant.http");
+    assert_eq!((&granted.directories, &granted.kv), (&None, &None));
     assert_eq!(plugin.limits.wall, Duration::from_secs(30));
     assert_eq!(plugin.limits.cpu, Duration::from_millis(20));
     let plugin = &config("limits = { wall = '5s', requests = 3, fetch = '1MiB' }").plugins["mask"];
@@ -348,6 +361,10 @@ impl FileSource for Shipped {
 
     fn is_file(&self, path: &Path) -> bool {
         path.starts_with("plugins") || path.starts_with("signer")
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.0.is_directory(path)
     }
 
     fn resolve(&self, path: &Path) -> PathBuf {

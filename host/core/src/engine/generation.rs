@@ -13,14 +13,24 @@ use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
 use super::upstreams::Upstreams;
-use super::{PluginInfo, StartError, Totals, providers};
+use super::{PluginInfo, StartError, Totals, notices, providers};
 use crate::config::{self, Choice, Config, Notice, Sources};
+use crate::kv::Stores;
 
 /// A model at work.
 pub(super) struct Model {
     pipelines: Choice<Arc<Pipeline>>,
     backend: Arc<dyn Backend>,
     tallies: Tallies,
+}
+
+/// What a generation uses of what outlives it.
+#[derive(Clone, Copy)]
+pub(super) struct Outside<'a> {
+    pub(super) room: Room,
+    pub(super) runtime: &'a OnceLock<Runtime>,
+    pub(super) stores: &'a Stores,
+    pub(super) upstreams: &'a Upstreams,
 }
 
 pub(super) struct Generation {
@@ -47,15 +57,14 @@ impl Generation {
     pub(super) async fn make(
         config: &Config,
         before: Option<&Self>,
-        room: Room,
-        runtime: &OnceLock<Runtime>,
-        upstreams: &Upstreams,
+        outside: Outside<'_>,
     ) -> Result<Self, StartError> {
+        let Outside { room, runtime, stores, upstreams } = outside;
         let mut problems = Vec::new();
         let number = before.map_or(1, |before| before.number + 1);
         let mut sources = config.sources.clone();
         let runtime = sandbox::runtime(config, room, runtime, &mut problems);
-        let mut sandbox = Sandbox { runtime, number, sources: &mut sources, problems: &mut problems };
+        let mut sandbox = Sandbox { runtime, number, stores, sources: &mut sources, problems: &mut problems };
         let plugins = sandbox.load_plugins(config, before.map(|before| &before.plugins)).await;
         let signers = sandbox.load_signers(config, before.map(|before| &before.signers)).await;
         sandbox::check_roles(config, &plugins, &mut problems);
@@ -72,7 +81,7 @@ impl Generation {
         Ok(Self {
             number,
             routes,
-            notices: sandbox::notices(config, &plugins),
+            notices: notices::notices(config, &plugins, stores).await,
             plugins,
             signers,
             headers: providers::headers(config).into(),

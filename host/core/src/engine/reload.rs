@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::generation::Generation;
+use super::generation::{Generation, Outside};
 use super::{Engine, StartError, StartProblem};
 use crate::config::{Config, Source};
 
@@ -22,8 +22,9 @@ pub enum Reload {
 }
 
 /// See [`needs_restart`].
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
     "admin",
+    "kv",
     "plugins.cache",
     "server.bodies_max",
     "server.body_max",
@@ -64,8 +65,13 @@ impl Engine {
         if !problems.is_empty() {
             return Err(StartError(problems));
         }
-        let next =
-            Generation::make(config, Some(&before), shared.room, &shared.runtime, &shared.upstreams).await?;
+        let outside = Outside {
+            room: shared.room,
+            runtime: &shared.runtime,
+            stores: &shared.stores,
+            upstreams: &shared.upstreams,
+        };
+        let next = Generation::make(config, Some(&before), outside).await?;
         let changes = before.sources.changes(&next.sources);
         if changes.is_empty() {
             return Ok(Reload::Unchanged);

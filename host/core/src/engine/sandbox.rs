@@ -12,7 +12,8 @@ use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, Signe
 
 use super::StartProblem;
 use super::room::Room;
-use crate::config::{self, Config, Digest, Granted, Notice, Source, Sources, Stages};
+use crate::config::{self, Config, Digest, Source, Sources, Stages};
+use crate::kv::Stores;
 
 /// Something that was loaded from a file, and what it was loaded from.
 #[derive(Clone)]
@@ -59,6 +60,7 @@ pub(super) struct Sandbox<'a> {
     pub(super) runtime: Option<&'a Runtime>,
     /// The generation's.
     pub(super) number: u64,
+    pub(super) stores: &'a Stores,
     /// Where what was loaded is noted.
     pub(super) sources: &'a mut Sources,
     pub(super) problems: &'a mut Vec<StartProblem>,
@@ -96,7 +98,8 @@ impl Sandbox<'_> {
             return Ok(Some(same.clone()));
         }
         let Some(runtime) = self.runtime else { return Ok(None) };
-        let settings = settings(plugin).map_err(|error| StartProblem::Fetch { name: name(), error })?;
+        let settings =
+            settings(plugin, self.stores).map_err(|error| StartProblem::Fetch { name: name(), error })?;
         let it = runtime.load(&bytes, settings).await;
         let it = it.map_err(|error| StartProblem::Plugin { name: name(), file: file(), error })?;
         Ok(Some(Loaded { it, file: file(), digest, fingerprint, generation: self.number }))
@@ -149,9 +152,12 @@ impl Sandbox<'_> {
     }
 }
 
-fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
-    let fetch = |granted: &Granted| GuardedFetch::new(granted.http.clone(), plugin.limits.wall);
-    let fetch = plugin.grant.as_ref().map(fetch).transpose()?;
+fn settings(plugin: &config::Plugin, stores: &Stores) -> Result<Settings, EgressError> {
+    let granted = plugin.grant.as_ref();
+    let http = granted.and_then(|granted| granted.http.as_ref());
+    let fetch = http.map(|http| GuardedFetch::new(http.value.clone(), plugin.limits.wall)).transpose()?;
+    let directories = granted.and_then(|granted| granted.directories.as_ref());
+    let kv = granted.and_then(|granted| granted.kv.as_ref());
     Ok(Settings {
         name: plugin.name.clone(),
         config_json: plugin.config.to_string(),
@@ -159,23 +165,10 @@ fn settings(plugin: &config::Plugin) -> Result<Settings, EgressError> {
         on_error: plugin.on_error,
         ready: plugin.ready,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
+        directories: directories.map(|directories| directories.value.clone()).unwrap_or_default(),
+        kv: kv.map(|quota| stores.namespace(&plugin.name, quota.value)),
         total: Arc::default(),
     })
-}
-
-/// Those of the configuration, and the grants that their plugins do not use.
-pub(super) fn notices(config: &Config, plugins: &Plugins) -> Vec<Notice> {
-    let mut notices = config.notices.clone();
-    for (name, plugin) in &config.plugins {
-        let uses_http = plugins.get(name).is_some_and(|loaded| !loaded.it.imports().granted.is_empty());
-        if let Some(granted) = &plugin.grant
-            && !uses_http
-        {
-            let message = "the plugin does not import wasi:http, so this does nothing".to_owned();
-            notices.push(Notice { place: granted.place.clone(), message });
-        }
-    }
-    notices
 }
 
 /// A plugin stands only where it does something.

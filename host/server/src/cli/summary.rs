@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use rust_proxy_core::config::{Config, Effect, Granted, Model, OnError, Plugin, Provider};
-use rust_proxy_core::{Engine, Imports, PluginInfo};
+use rust_proxy_core::config::{Config, Effect, Granted, Model, OnError, Plugin, Provider, Written};
+use rust_proxy_core::{Engine, FILES, HTTP, Imports, KV, PluginInfo};
 
 use crate::text::one_line;
 
@@ -24,8 +24,8 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
             &mut text,
             format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)),
         );
-        if let Some(granted) = grant {
-            line(&mut text, format_args!("  granted   {}", grants(granted, imports)));
+        for granted in grant.iter().flat_map(|granted| grants(granted, config, imports)) {
+            line(&mut text, format_args!("  granted   {granted}"));
         }
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
@@ -82,13 +82,27 @@ fn names(packages: &[String]) -> String {
     if packages.is_empty() { "nothing".to_owned() } else { packages.join(", ") }
 }
 
-fn grants(granted: &Granted, imports: &Imports) -> String {
-    let http: Vec<String> = granted.http.http.iter().map(ToString::to_string).collect();
-    let private: Vec<String> = granted.http.private.iter().map(ToString::to_string).collect();
-    let used = if imports.granted.is_empty() { " (not used)" } else { "" };
-    let private =
-        if private.is_empty() { String::new() } else { format!("; private: {}", private.join(", ")) };
-    format!("HTTP to {}{private}{used}", http.join(", "))
+/// A line for each grant, and whether it is used.
+fn grants(granted: &Granted, config: &Config, imports: &Imports) -> Vec<String> {
+    let used = |import| if imports.uses(import) { "" } else { " (not used)" };
+    let mut lines = Vec::new();
+    if let Some(Written { value: http, .. }) = &granted.http {
+        let targets: Vec<String> = http.http.iter().map(ToString::to_string).collect();
+        let private: Vec<String> = http.private.iter().map(ToString::to_string).collect();
+        let private =
+            if private.is_empty() { String::new() } else { format!("; private: {}", private.join(", ")) };
+        lines.push(format!("HTTP to {}{private}{}", targets.join(", "), used(HTTP)));
+    }
+    for directory in granted.directories.iter().flat_map(|directories| &directories.value) {
+        let access = if directory.write { "read and written" } else { "read only" };
+        let (guest, host) = (&directory.guest, directory.host.display());
+        lines.push(format!("directory {guest}, which is {host}, {access}{}", used(FILES)));
+    }
+    if let Some(Written { value: quota, .. }) = &granted.kv {
+        let place = if config.kv.redis.is_some() { "Redis" } else { "memory" };
+        lines.push(format!("kv in {place}: {} bytes in {} keys{}", quota.bytes, quota.keys, used(KV)));
+    }
+    lines
 }
 
 fn policy(on_error: OnError) -> &'static str {

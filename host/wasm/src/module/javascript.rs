@@ -13,7 +13,7 @@ use super::abi::{lossy, shape, shortened, slice};
 use crate::component::LoadError;
 use crate::guard::{Failed, Metered};
 use crate::limits::{Limits, MemoryLimiter, Meter};
-use crate::log::GuestLog;
+use crate::log::{GuestLog, Rate};
 
 /// The most random bytes in one call; JavaScript has the same limit.
 const RANDOM_MAX: usize = 64 << 10;
@@ -105,13 +105,13 @@ enum Kind {
 }
 
 impl Page {
-    pub(super) fn new(name: Arc<str>, limits: &Limits) -> Self {
+    pub(super) fn new(name: Arc<str>, limits: &Limits, rate: Arc<Rate>) -> Self {
         Self {
             limiter: MemoryLimiter::new(limits.memory),
             memory: None,
             table: None,
             meter: Meter::new(),
-            log: GuestLog::new(name),
+            log: GuestLog::new(name, limits.log, rate),
             values: Vec::new(),
         }
     }

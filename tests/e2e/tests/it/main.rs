@@ -3,6 +3,7 @@
 // Lets lints know that all of it is tests, helpers too.
 #![cfg(test)]
 
+mod capabilities;
 mod faults;
 mod lifecycle;
 mod masking;

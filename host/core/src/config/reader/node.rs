@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -32,6 +33,16 @@ impl<'a> Node<'a> {
 
     pub(in crate::config) fn env(&self) -> &'a dyn Environment {
         self.reading.env
+    }
+
+    /// Remembers a file that was read.
+    pub(in crate::config) fn note_read(&self, path: &Path) {
+        self.reading.read.borrow_mut().insert(path.to_owned());
+    }
+
+    /// The files that were read so far, anywhere in the file.
+    pub(in crate::config) fn read_files(&self) -> Vec<PathBuf> {
+        self.reading.read.borrow().iter().cloned().collect()
     }
 
     /// Reports that this value is wrong. The `None` stands for the value, so that readers can end with it.

@@ -9,7 +9,7 @@ fn unknown_keys_are_refused_everywhere() {
     check_with_models("sever = {}", "1:1: sever: unknown key; did you mean `server`?");
     check_with_models(
         "[elsewhere]",
-        "1:2: elsewhere: unknown key; known here: admin, models, pipelines, plugins, server, signers",
+        "1:2: elsewhere: unknown key; known here: admin, kv, models, pipelines, plugins, server, signers",
     );
     check_with_models(
         "[server]\nheartbeet = '1s'",
@@ -296,19 +296,22 @@ fn grants_that_are_not_clear_are_refused() {
     );
     check_grant(
         "{}",
-        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], directories = \
+         [{ host = \"…\", guest = \"/…\" }] or kv = true, or remove it",
     );
     check_grant(
         "{ http = [] }",
-        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], directories = \
+         [{ host = \"…\", guest = \"/…\" }] or kv = true, or remove it",
     );
     check_grant(
         "{ private = ['127.0.0.1:81'] }",
-        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], or remove it",
+        "2:9: plugins.x.grant: this grants nothing; write http = [\"https://HOST\"], directories = \
+         [{ host = \"…\", guest = \"/…\" }] or kv = true, or remove it",
     );
     check_grant(
         "{ http = ['https://a.example'], files = [] }",
-        "2:41: plugins.x.grant.files: unknown key; known here: http, private",
+        "2:41: plugins.x.grant.files: unknown key; known here: directories, http, kv, private",
     );
     check_grant(
         "'http'",

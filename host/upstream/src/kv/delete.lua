@@ -1,0 +1,3 @@
+local there = redis.call('DEL', value)
+forget(key)
+return there
