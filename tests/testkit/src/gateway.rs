@@ -167,8 +167,10 @@ impl Setup {
             Some(stages) => ("pipeline = 'p'", format!("[pipelines.p]\n{stages}")),
             None => ("", String::new()),
         };
+        // Several gateways in a process need not have the address space of a thousand streams each.
+        let streams = if server.contains("streams_max") { "" } else { "streams_max = 100\n" };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nwatch = {watch}\n{server}\n[models.m]\nrouting = ['main']\n{line}\n\
+            "[server]\nlisten = '127.0.0.1:0'\nwatch = {watch}\n{streams}{server}\n[models.m]\nrouting = ['main']\n{line}\n\
              [models.m.providers.main]\ntype = 'openai'\napi_base = 'env::UPSTREAM'\nmodel_name = 'upstream-m'\n\
              api_key_location = 'env::UPSTREAM_KEY'\n{provider}\n{table}\n{more}"
         )

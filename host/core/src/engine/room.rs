@@ -16,10 +16,11 @@ pub(super) struct Room {
 impl Room {
     /// What a configuration asks for, and at least what it needs.
     pub(super) fn of(config: &Config) -> Self {
-        let server = &config.server;
+        let (server, links) = (&config.server, links(config));
         Self {
             streams: server.streams_max,
-            links: server.links_max.max(links(config)),
+            // Each takes some gigabytes of address space a stream, so that there is little to give away.
+            links: server.links_max.unwrap_or(links + 1).max(links),
             ready: server.ready_max.max(ready(config)),
         }
     }
