@@ -10,8 +10,9 @@ use rust_proxy_core::config::{Config, Notice};
 /// A configuration with the test guest `plugin` in its pipeline.
 fn config(plugin: &str, tables: &str) -> Config {
     let guests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guests");
+    // Few streams: several engines with room for the default thousand do not fit into one address space.
     let text = format!(
-        "{tables}\n[plugins]\nfolder = '{guests}'\n[pipelines.a]\nprocess = ['{plugin}']\n\
+        "[server]\nstreams_max = 4\n{tables}\n[plugins]\nfolder = '{guests}'\n[pipelines.a]\nprocess = ['{plugin}']\n\
          [models.m]\nrouting = ['p']\npipeline = 'a'\n[models.m.providers.p]\ntype = 'openai'\n\
          api_base = 'http://127.0.0.1/v1'\napi_key_location = 'none'\n"
     );

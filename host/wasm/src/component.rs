@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rust_proxy_stream::account::{Account, Total};
+use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::kv::KeyValue;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
@@ -74,6 +75,9 @@ pub enum LoadError {
     /// The file holds no WebAssembly component.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
+    /// It has more memories, tables or instances, or larger ones, than the sandbox has room for.
+    #[error("needs more than the sandbox gives a plugin: {0}")]
+    TooLarge(String),
     /// It imports what this host does not have.
     #[error("imports `{}`, which this version cannot grant", .0.join("`, `"))]
     Imports(Vec<String>),
@@ -194,7 +198,7 @@ impl Component {
         let description = trial.describe().await.map_err(LoadError::Trial)?;
         match trial.configure(&prepared.config_json).await {
             Ok(()) => {}
-            Err(StageError::Failed(text)) => return Err(LoadError::Configuration(text)),
+            Err(StageError::Failed(text)) => return Err(LoadError::Configuration(printable(&text))),
             Err(error) => return Err(LoadError::Trial(error)),
         }
         let description = format!("{} {}: {}", description.name, description.version, description.summary);
@@ -320,8 +324,19 @@ async fn compile(compiler: &Compiler, name: &str, bytes: &[u8]) -> Result<compon
             "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
         ));
     }
-    let compiled = compiler.load(name, bytes).await;
-    compiled.map_err(|error| LoadError::NotAComponent(format!("{error:#}; build or copy it again")))
+    compiler.load(name, bytes).await.map_err(|error| not_compiled(bytes, &error))
+}
+
+fn not_compiled(bytes: &[u8], error: &wasmtime::Error) -> LoadError {
+    let error = format!("{error:#}");
+    if !bytes.starts_with(b"\0asm") {
+        return LoadError::NotAComponent("it does not begin like one; build or copy it again".to_owned());
+    }
+    // wasmtime has no type for what exceeds its pool.
+    if error.contains("pooling allocator") {
+        return LoadError::TooLarge(printable(&error));
+    }
+    LoadError::NotAComponent(format!("{}; build or copy it again", printable(&error)))
 }
 
 /// Whether a component exports an interface of the contract.

@@ -1,9 +1,15 @@
 //! The guard around each call into a guest: its limits, and what becomes of a call that did not return.
 
+use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
 use tokio::time::{Instant, timeout_at};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{
+    Engine, GcHeapOutOfMemory, PoolConcurrencyLimitError, Store, ThrownException, Trap, UpdateDeadline,
+    WasmBacktrace,
+};
 
+use crate::instance::RESOURCES_MAX;
 use crate::limits::{CpuSpent, Limits, MemoryLimiter, MemorySpent, Meter, OutputSpent};
 
 /// How many handles of resources a guest may have, its own and the host's: each takes memory of the host that no
@@ -91,7 +97,8 @@ impl<T: Metered> Caller<T> {
         if error.is::<CpuSpent>() {
             return Fault::new(FaultKind::Cpu, format!("more than {:?}", limits.cpu));
         }
-        if error.is::<MemorySpent>() {
+        // The heap of a garbage collector is memory too; wasmtime keeps the limiter's answer to itself there.
+        if error.is::<MemorySpent>() || error.is::<GcHeapOutOfMemory<()>>() {
             return Fault::new(FaultKind::Memory, format!("more than {} bytes", limits.memory));
         }
         // wasmtime has no type for what exceeds its fuel for host calls.
@@ -100,11 +107,27 @@ impl<T: Metered> Caller<T> {
         {
             return Fault::new(FaultKind::Output, format!("more than {} bytes", limits.output));
         }
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            let detail =
+                format!("more than {RESOURCES_MAX} of the host's resources open (streams, clocks, headers)");
+            return Fault::new(FaultKind::Contract, detail);
+        }
         let kind = match error.downcast_ref::<Trap>() {
             Some(_) => FaultKind::Trap,
+            None if error.is::<ThrownException>() => FaultKind::Trap,
             None if error.is::<PoolConcurrencyLimitError>() => FaultKind::Host,
             None => FaultKind::Contract,
         };
-        Fault::new(kind, format!("{error:#}"))
+        Fault::new(kind, told(error))
     }
+}
+
+/// An error in one line. A guest's backtrace is long and may be cut off, so its cause comes first.
+fn told(error: &wasmtime::Error) -> String {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    if error.is::<WasmBacktrace>() {
+        causes.reverse();
+    }
+    let text = causes.join(": ");
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

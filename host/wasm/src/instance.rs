@@ -25,7 +25,7 @@ use crate::log::GuestLog;
 use crate::ready::Alive;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
-const RESOURCES_MAX: usize = 1000;
+pub(crate) const RESOURCES_MAX: usize = 1000;
 /// The most random bytes in one call.
 const RANDOM_MAX: u64 = 64 << 10;
 /// The most that the headers of one message which a guest makes may take: servers take 8 to 32 KiB.
@@ -191,8 +191,8 @@ impl Link for Instance {
     fn usage(&self) -> Option<Usage> {
         let host = self.caller.data();
         let (cpu, wall) = host.meter.spent();
-        let (fetches, fetched) = host.outgoing.spent();
-        Some(Usage { cpu, wall, fetches, fetched })
+        let (fetches, fetched, denied) = host.outgoing.spent();
+        Some(Usage { cpu, wall, fetches, fetched, denied })
     }
 }
 

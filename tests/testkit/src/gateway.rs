@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use rust_proxy::{Gateway, Reloader};
+use rust_proxy_core::Account;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -169,8 +170,10 @@ impl Setup {
             Some(stages) => ("pipeline = 'p'", format!("[pipelines.p]\n{stages}")),
             None => ("", String::new()),
         };
+        // Several gateways in a process need not have the address space of a thousand streams each.
+        let streams = if server.contains("streams_max") { "" } else { "streams_max = 100\n" };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nwatch = {watch}\n{server}\n[models.m]\nrouting = ['main']\n{line}\n\
+            "[server]\nlisten = '127.0.0.1:0'\nwatch = {watch}\n{streams}{server}\n[models.m]\nrouting = ['main']\n{line}\n\
              [models.m.providers.main]\ntype = 'openai'\napi_base = 'env::UPSTREAM'\nmodel_name = 'upstream-m'\n\
              api_key_location = 'env::UPSTREAM_KEY'\n{provider}\n{table}\n{more}"
         )
@@ -275,6 +278,14 @@ impl TestGateway {
         let mut stream = socket.connect(address).await.expect("a listening gateway");
         stream.write_all(request.as_bytes()).await.expect("an open connection");
         Response::read(stream).await
+    }
+
+    /// What a plugin did in all exchanges that have ended.
+    ///
+    /// # Panics
+    /// Where there is no such plugin.
+    pub fn account(&self, plugin: &str) -> Account {
+        self.reloader.engine().accounts().remove(plugin).expect("a plugin of the configuration")
     }
 
     /// Asks the gateway to end.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -11,6 +12,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Semaphore;
 
 use crate::wire::within;
+
+/// Between two bytes of [`Script::trickle`].
+const TRICKLE: Duration = Duration::from_millis(10);
 
 /// Holds a script, or a test, back until it is opened: once for each time that somebody passes.
 #[derive(Debug, Clone)]
@@ -62,6 +66,7 @@ enum Step {
     Send(Vec<u8>),
     Wait(Gate),
     Stall,
+    Trickle,
     Cut,
     Reset,
 }
@@ -194,6 +199,12 @@ impl Script {
         self.then(Step::Stall)
     }
 
+    /// Sends a byte every now and then, for ever.
+    #[must_use]
+    pub fn trickle(self) -> Self {
+        self.then(Step::Trickle)
+    }
+
     /// Closes the connection without the last chunk.
     #[must_use]
     pub fn cut(self) -> Self {
@@ -235,6 +246,10 @@ impl Script {
                 }
                 Step::Wait(gate) => gate.wait().await,
                 Step::Stall => std::future::pending().await,
+                Step::Trickle => loop {
+                    to.write_all(b"1\r\n.\r\n").await?;
+                    tokio::time::sleep(TRICKLE).await;
+                },
                 Step::Cut => return Ok(After::Close),
                 Step::Reset => {
                     to.as_ref().set_zero_linger()?;

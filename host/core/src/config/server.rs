@@ -21,8 +21,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const STREAMS_MAX: u64 = 1000;
 /// A tenth of the streams: longer waits are better spent at another gateway.
 const QUEUE_MAX: u64 = 100;
-/// Room for a plugin or two that a reload adds.
-const LINKS_MAX: u64 = 4;
 /// Address space for twice as many is kept: enough for a dozen plugins, or six and two signers.
 const READY_MAX: u64 = 64;
 /// TensorZero's own limit.
@@ -54,7 +52,8 @@ pub struct Server {
     /// Exchanges that may wait for one of `streams_max`; 0 refuses them at once.
     pub queue_max: usize,
     /// Plugins of one exchange for which there is room after a reload; those of the first configuration fit anyway.
-    pub links_max: usize,
+    /// `None` stands for one more than these.
+    pub links_max: Option<usize>,
     /// Instances of plugins and signers that are kept ready for which there is room after a reload, likewise.
     pub ready_max: usize,
     /// Whether a change of the configuration's files, or of the plugins', is taken as soon as it is seen.
@@ -104,7 +103,10 @@ pub(super) fn read(t: &mut Table<'_>) -> Server {
         heartbeat: t.duration("heartbeat", HEARTBEAT),
         streams_max: streams_max as usize,
         queue_max: t.count("queue_max", 0..=COUNT_MAX, QUEUE_MAX) as usize,
-        links_max: t.count("links_max", 1..=COUNT_MAX, LINKS_MAX) as usize,
+        links_max: match t.count("links_max", 1..=COUNT_MAX, 0) as usize {
+            0 => None,
+            links => Some(links),
+        },
         ready_max: t.count("ready_max", 1..=COUNT_MAX, READY_MAX) as usize,
         watch: t.flag("watch", true),
         connections_max: t.count("connections_max", streams_max..=COUNT_MAX, connections_max) as usize,

@@ -8,6 +8,9 @@ use crate::error::ExchangeError;
 use crate::lane::{Finding, Stop};
 use crate::stage::{Link, OnError, Plugin, Processor, ResponseModifier, StageError};
 
+/// How many findings of an exchange are logged for each link: more than anybody reads.
+const FINDINGS_MAX: usize = 100;
+
 /// One plugin at work. Dropping it settles its account.
 pub(crate) struct ActiveLink {
     plugin: Arc<dyn Plugin>,
@@ -15,6 +18,8 @@ pub(crate) struct ActiveLink {
     link: Option<Box<dyn Link>>,
     /// Whether its calls are timed here.
     timed: bool,
+    /// Findings that were logged.
+    reported: usize,
     pub(super) account: Account,
 }
 
@@ -34,7 +39,7 @@ impl ActiveLink {
     /// [`ExchangeError::Plugin`] where it could not be had and the step does not say `fail_open`.
     pub(super) async fn start(plugin: &Arc<dyn Plugin>) -> Result<Self, ExchangeError> {
         let account = Account { exchanges: 1, ..Account::default() };
-        let mut active = Self { plugin: Arc::clone(plugin), link: None, timed: false, account };
+        let mut active = Self { plugin: Arc::clone(plugin), link: None, timed: false, reported: 0, account };
         match plugin.start().await {
             Ok(link) => {
                 active.timed = link.usage().is_none();
@@ -95,8 +100,17 @@ impl ActiveLink {
         }
     }
 
-    pub(super) fn report(&self, stage: &'static str, findings: &[Finding]) {
-        for finding in findings {
+    /// Logs findings. An answer may have some ten thousand, and writing them takes time that nobody is billed for.
+    pub(super) fn report(&mut self, stage: &'static str, findings: &[Finding]) {
+        let room = FINDINGS_MAX - self.reported;
+        self.reported += findings.len().min(room);
+        if room > 0 && findings.len() > room {
+            tracing::warn!(
+                plugin = self.name(),
+                "more than {FINDINGS_MAX} findings; the rest is counted, not logged"
+            );
+        }
+        for finding in findings.iter().take(room) {
             tracing::info!(
                 plugin = self.name(),
                 stage,

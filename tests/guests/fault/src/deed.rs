@@ -27,6 +27,7 @@ pub(crate) enum Deed {
     HoldClosed,
     UnknownLane,
     Output,
+    Findings,
     Print,
     Block,
     Respond,

@@ -14,6 +14,21 @@ const SHOWN: usize = 40;
 pub(crate) fn send(line: &str) -> Result<FutureIncomingResponse, String> {
     let mut words = line.split(' ');
     let first = words.next().unwrap_or_default();
+    match first {
+        // Handles without end.
+        "leak-fields" => loop {
+            std::mem::forget(Fields::new());
+        },
+        // One handle without end.
+        "fill-fields" => {
+            let fields = Fields::new();
+            for number in 0_u32.. {
+                let added = fields.append(&format!("x-{number}"), &[b'x'; 1024]);
+                added.map_err(|error| format!("header {number}: {error:?}"))?;
+            }
+        }
+        _ => {}
+    }
     if first.contains("://") {
         let (scheme, rest) = first.split_once("://").unwrap_or_default();
         let slash = rest.find('/').unwrap_or(rest.len());

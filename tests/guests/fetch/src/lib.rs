@@ -4,6 +4,8 @@
 //! (`PATH` goes to the host as it is). Its line in the new text is the status, the length of the body and its
 //! first bytes (`200 5 hello`), with a ` > LOCATION` where there is one; or the error's name.
 //!
+//! `leak-fields` makes header lists without end, `fill-fields` one list with headers without end.
+//!
 //! In a text that begins with `together`, the other lines are sent at once.
 
 #[cfg(target_arch = "wasm32")]

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::client::Client;
 use super::links::{Fake, looking, masked, masking};
 use super::support::*;
+use crate::exchange::Reply;
 
 const LANES: [(u64, &str); 4] = [(0, "content"), (0, "reasoning_content"), (1, "content"), (1, "refusal")];
 
@@ -46,6 +48,16 @@ fn written((texts, ends): &Frame) -> String {
     frame_of(&(0..2).filter_map(choice).collect())
 }
 
+/// An answer to a request for two choices.
+fn read_two(plugins: &[Fake], script: Script) -> Client {
+    let message = json!({"role": "user", "content": "hi"});
+    let request = json!({"model": "m", "n": 2, "stream": true, "messages": [message]});
+    match Scene::new(plugins, script).run(&request) {
+        Ok(Reply::Stream(stream)) => Client::of(stream),
+        other => panic!("{other:?}"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
@@ -60,7 +72,7 @@ proptest! {
         plugins.extend(looks.then(looking));
         let written: Vec<String> = frames.iter().map(written).collect();
         for sent in 1..=frames.len() {
-            let client = read(&plugins, Script::parts(&written[..sent]).left_open());
+            let client = read_two(&plugins, Script::parts(&written[..sent]).left_open());
             let ended = |choice: u64| frames[..sent].iter().any(|(_, ends)| ends[choice as usize]);
             let mut expected = BTreeMap::new();
             for (lane, (choice, field)) in LANES.into_iter().enumerate() {
