@@ -13,7 +13,7 @@ use rust_proxy_stream::exchange::{self, Incoming, Reply};
 use rust_proxy_upstream::EgressError;
 use rust_proxy_wasm::{Cache, CacheCounts, CacheError, Imports, Instances, LoadError, Runtime};
 
-use crate::config::{Config, Notice, Source, Sources};
+use crate::config::{Config, Notice, Sources};
 use crate::deadline::Kept;
 use crate::kv::Stores;
 use crate::slots::{SlotCounts, Slots};
@@ -43,7 +43,11 @@ use upstreams::Upstreams;
 ///
 /// Has no state outside of itself, so that a process may have several. Needs a tokio runtime around it.
 #[derive(Clone)]
-pub struct Engine(Arc<Shared>);
+pub struct Engine {
+    shared: Arc<Shared>,
+    /// What it serves, where reloads do not change that.
+    pinned: Option<Arc<Generation>>,
+}
 
 /// What outlives every generation.
 struct Shared {
@@ -123,7 +127,7 @@ enum StartProblem {
     #[error("models.{model}.providers.{provider}: Failed to create DevApiClient: {error}")]
     DevApi { model: String, provider: String, error: EgressError },
     #[error("{0}: changes with a restart only; restart, or set it back")]
-    Fixed(Source),
+    Fixed(&'static str),
     #[error(
         "pipelines: one has {links} plugins, and there is room for {room}; restart with server.links_max = {links}"
     )]
@@ -148,7 +152,7 @@ impl Engine {
         let generation = Generation::make(config, None, outside).await?;
         generation.register(&totals, &upstreams);
         let server = &config.server;
-        Ok(Self(Arc::new(Shared {
+        let shared = Shared {
             current: ArcSwap::from_pointee(generation),
             reloading: tokio::sync::Mutex::default(),
             room,
@@ -157,68 +161,80 @@ impl Engine {
             slots: Slots::new(server.streams_max, server.queue_max),
             totals,
             upstreams,
-        })))
+        };
+        Ok(Self { shared: Arc::new(shared), pinned: None })
+    }
+
+    /// This engine as it is now: what it serves does not change with reloads. For who takes parts of a request by one
+    /// generation (a key, headers), and must not have the rest done by another.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), pinned: Some(self.current()) }
+    }
+
+    fn current(&self) -> Arc<Generation> {
+        self.pinned.clone().unwrap_or_else(|| self.shared.current.load_full())
     }
 
     /// The number of the generation that serves new exchanges, counted from 1.
     pub fn generation(&self) -> u64 {
-        self.0.current.load().number
+        self.current().number
     }
 
     /// The names of the models, sorted.
     pub fn models(&self) -> Vec<String> {
-        self.0.current.load().routes.keys().cloned().collect()
+        self.current().routes.keys().cloned().collect()
     }
 
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> Vec<PluginInfo> {
-        self.0.current.load().infos()
+        self.current().infos()
     }
 
     /// The signers that are loaded, by name.
     pub fn signers(&self) -> Vec<SignerInfo> {
-        self.0.current.load().signer_infos()
+        self.current().signer_infos()
     }
 
     /// What the cache of compiled code did; `None` where there is no cache.
     pub fn cache(&self) -> Option<CacheCounts> {
-        self.0.runtime.get()?.cache().map(Cache::counts)
+        self.shared.runtime.get()?.cache().map(Cache::counts)
     }
 
     /// What each plugin did in all exchanges that have ended, by name.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
-        self.0.totals.by_name()
+        self.shared.totals.by_name()
     }
 
     /// Each plugin as each of the last generations loaded it, by name, the oldest first.
     pub fn plugin_generations(&self) -> Vec<PluginGeneration> {
-        self.0.totals.by_generation()
+        self.shared.totals.by_generation()
     }
 
     /// What each provider of a model did, in all generations.
     pub fn providers(&self) -> Vec<ProviderCounts> {
-        self.0.upstreams.counts()
+        self.shared.upstreams.counts()
     }
 
     /// The exchanges that there are at once.
     pub fn slots(&self) -> SlotCounts {
-        self.0.slots.count()
+        self.shared.slots.count()
     }
 
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
     pub fn notices(&self) -> Vec<Notice> {
-        self.0.current.load().notices.clone()
+        self.current().notices.clone()
     }
 
     /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`, and the conditions of
     /// rules), in lower case: what [`Incoming::headers`] may hold.
     pub fn headers(&self) -> Arc<[String]> {
-        Arc::clone(&self.0.current.load().headers)
+        Arc::clone(&self.current().headers)
     }
 
     /// What the present generation was made of, its plugins' files included.
     pub fn sources(&self) -> Sources {
-        self.0.current.load().sources.clone()
+        self.current().sources.clone()
     }
 
     /// Runs one exchange in OpenAI's chat dialect, without headers.
@@ -244,11 +260,11 @@ impl Engine {
     /// # Cancellation
     /// Dropping the call, or the stream that it returned, ends the exchange and frees everything of it.
     pub async fn exchange(&self, incoming: Incoming) -> Result<Reply, ExchangeError> {
-        let shared = Arc::clone(&self.0);
-        let most = shared.current.load().exchange_max;
+        let engine = self.clone();
+        let most = engine.current().exchange_max;
         let exchange = async move {
-            let slot = shared.slots.take().await.ok_or(ExchangeError::Overloaded)?;
-            let generation = shared.current.load_full();
+            let slot = engine.shared.slots.take().await.ok_or(ExchangeError::Overloaded)?;
+            let generation = engine.current();
             Ok((exchange::run(&*generation, incoming).await?, slot))
         };
         Kept::begin(exchange, most).reply().await
@@ -257,7 +273,7 @@ impl Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.0.current.load();
+        let generation = self.current();
         f.debug_struct("Engine")
             .field("generation", &generation.number)
             .field("models", &self.models())

@@ -102,6 +102,15 @@ impl Collector for Totals {
         ] {
             families.write(name, help, MetricType::Counter, [([], value)])?;
         }
+        let cache = self.engine.cache().unwrap_or_default();
+        let cache = [("hit", cache.hits), ("miss", cache.misses), ("evicted", cache.evicted)];
+        let cache = cache.map(|(result, count)| ([("result", result.to_owned())], count));
+        families.write(
+            "cache_files",
+            "Files whose compiled code was looked for",
+            MetricType::Counter,
+            cache,
+        )?;
         let Record { changed, unchanged, refused, .. } = *self.reloads.borrow();
         let reloads = [("changed", changed), ("unchanged", unchanged), ("refused", refused)];
         let reloads = reloads.map(|(result, count)| ([("result", result.to_owned())], count));

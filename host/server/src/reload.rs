@@ -131,7 +131,7 @@ impl Reloader {
         let config = origin.load().await?;
         let reload = engine.reload(&config).await?;
         if let Reload::Changed { .. } = &reload {
-            live.replace(app::router_with(&config.server, engine.clone(), bodies.clone(), counters.clone()));
+            live.replace(app::router_with(&config.server, engine.pinned(), bodies.clone(), counters.clone()));
             for notice in engine.notices() {
                 tracing::warn!(%notice, "the configuration may not be meant like this");
             }

@@ -155,7 +155,7 @@ impl Gateway {
         let engine = start(&config).await?;
         let (bodies, counters) = (Bodies::new(&config.server), Counters::default());
         let app =
-            Live::new(app::router_with(&config.server, engine.clone(), bodies.clone(), counters.clone()));
+            Live::new(app::router_with(&config.server, engine.pinned(), bodies.clone(), counters.clone()));
         let reloader = Reloader::new(origin, engine, app.clone(), bodies, counters);
         let admin = match &config.admin {
             Some(admin) => {

@@ -108,11 +108,16 @@ impl Drop for Ready {
     }
 }
 
+/// Holds what it fills only for moments, so that nothing is made for a component that is gone.
 async fn refill(prepared: Arc<Prepared>, ready: Weak<Ready>, taken: Arc<Notify>) {
-    while let Some(ready) = ready.upgrade() {
-        while ready.lacks() {
+    while ready.strong_count() > 0 {
+        while ready.upgrade().is_some_and(|ready| ready.lacks()) {
             match prepared.configured().await {
-                Ok(instance) => ready.put(instance),
+                Ok(instance) => {
+                    if let Some(ready) = ready.upgrade() {
+                        ready.put(instance);
+                    }
+                }
                 Err(error) => {
                     let error = printable(&error.to_string());
                     tracing::warn!(plugin = &*prepared.name, error, "no instance could be made ready");
@@ -120,7 +125,6 @@ async fn refill(prepared: Arc<Prepared>, ready: Weak<Ready>, taken: Arc<Notify>)
                 }
             }
         }
-        drop(ready);
         taken.notified().await;
     }
 }

@@ -86,6 +86,13 @@ impl Signer {
         }
     }
 
+    /// Keeps no instances ready from now on: for a signer that another takes the place of. It still signs.
+    pub fn retire(&self) {
+        if let Kind::Component(component) = &self.kind {
+            component.retire();
+        }
+    }
+
     /// What it imports; for a module, the JavaScript functions that it is given.
     pub fn imports(&self) -> &Imports {
         match &self.kind {

@@ -45,7 +45,7 @@ impl fmt::Display for Source {
 }
 
 /// All that a configuration was made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     digests: BTreeMap<Source, Digest>,
     /// Every file that was looked for, found or not.
@@ -135,8 +135,23 @@ fn canonical(value: &DeValue<'_>, text: &mut String) {
             }
             write!(text, ";")
         }
-        DeValue::Table(_) => write!(text, "{{}}"),
+        DeValue::Table(entries) => {
+            text.push('{');
+            for (key, value) in entries {
+                let _ = write!(text, "{:?}=", key.get_ref());
+                canonical(value.get_ref(), text);
+                text.push(',');
+            }
+            write!(text, "}}")
+        }
     };
+}
+
+impl fmt::Debug for Sources {
+    /// Without the digests: that of a short secret can be guessed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.digests.keys()).finish()
+    }
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
@@ -202,5 +217,31 @@ impl Environment for Recorder<'_> {
             self.sources.borrow_mut().add(Source::Variable(name.to_owned()), digest(value.as_bytes()));
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(before: &str, after: &str) -> Vec<String> {
+        let sources = |text: &str| {
+            let mut sources = Sources::default();
+            sources.add_settings(DeTable::parse(text).unwrap().get_ref());
+            sources
+        };
+        let changes = sources(before).changes(&sources(after));
+        changes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_a_setting_says_counts_and_not_how_it_is_written() {
+        let before = "[a]\nb = [1, 'x'] # why\n[[a.c]]\nd = 1\n";
+        assert_eq!(changes(before, "a.b = [ 1,\n\"x\", ]\na.c = [{ d = 1 }]"), [""; 0]);
+        assert_eq!(changes(before, &before.replace("'x'", "'y'")), ["a.b"]);
+        assert_eq!(changes(before, &before.replace("d = 1", "d = 2")), ["a.c[0].d"]);
+        assert_eq!(changes("a = [[{ b = 'c' }]]", "a = [[{ b = 'd' }]]"), ["a"]);
+        assert_eq!(changes("a = 1", "b = 1"), ["a", "b"]);
+        assert_eq!(changes("a = ['1', '2']", "a = ['1,2']"), ["a"]);
     }
 }

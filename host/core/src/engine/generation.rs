@@ -13,8 +13,8 @@ use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
 use super::upstreams::Upstreams;
-use super::{PluginInfo, SignerInfo, StartError, Totals, notices, providers};
-use crate::config::{Choice, Config, Notice, Sources};
+use super::{PluginInfo, SignerInfo, StartError, Totals, notices, providers, reload};
+use crate::config::{Choice, Config, Digest, Notice, Sources};
 use crate::kv::Stores;
 use crate::trust::History;
 
@@ -44,6 +44,8 @@ pub(super) struct Generation {
     pub(super) exchange_max: Duration,
     /// Those of the configuration, and the files of plugins and signers.
     pub(super) sources: Sources,
+    /// What the next generation must have too.
+    pub(super) fixed: Vec<(&'static str, Digest)>,
     chat_model: Option<String>,
     /// Up to this generation.
     history: History,
@@ -100,6 +102,7 @@ impl Generation {
             headers: providers::headers(config).into(),
             exchange_max: config.server.exchange_max,
             sources,
+            fixed: reload::fixed(config),
             chat_model: config.server.chat_model.clone(),
             history,
         })
@@ -146,6 +149,11 @@ impl Generation {
         for (name, loaded) in &self.plugins {
             if next.plugins.get(name).is_none_or(|new| new.generation != loaded.generation) {
                 loaded.it.retire();
+            }
+        }
+        for (name, loaded) in &self.signers {
+            if next.signers.get(name).is_none_or(|new| new.generation != loaded.generation) {
+                loaded.it.signer.retire();
             }
         }
     }

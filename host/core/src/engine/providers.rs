@@ -73,7 +73,8 @@ fn openai(name: &str, settings: &config::OpenAi) -> Result<Provider, EgressError
 
 fn dev_api(name: &str, settings: &config::DevApi, signers: &Signers) -> Result<Provider, EgressError> {
     // A signer that did not load has been reported; nothing is started then.
-    let signing = settings.signer.as_ref().and_then(|name| signers.get(name)).map(|loaded| loaded.it.clone());
+    let signing =
+        settings.signer.as_ref().and_then(|name| signers.get(name)).map(|loaded| loaded.it.signing.clone());
     let options = DevApiOptions {
         name: name.to_owned(),
         endpoint: settings.endpoint.clone(),

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tracing::Span;
+
 use super::generation::{Generation, Outside};
 use super::{Engine, StartError, StartProblem};
-use crate::config::{Config, Source};
+use crate::config::{Config, Digest, Source, digest};
 
 /// What a reload did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,18 +52,28 @@ impl Engine {
     /// [`StartError`] with every problem; everything is as it was.
     ///
     /// # Cancellation
-    /// Everything is as it was.
+    /// It goes on to its end by itself.
     pub async fn reload(&self, config: &Config) -> Result<Reload, StartError> {
-        let shared = &*self.0;
+        let (engine, config, runtime) = (self.clone(), config.clone(), Handle::current());
+        // Reads files and certificates and compiles: nothing for a thread that serves.
+        let span = Span::current();
+        let reload = move || span.in_scope(|| runtime.block_on(engine.reload_here(&config)));
+        match tokio::task::spawn_blocking(reload).await {
+            Ok(reloaded) => reloaded,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The process is about to end.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn reload_here(&self, config: &Config) -> Result<Reload, StartError> {
+        let shared = &*self.shared;
         let _one = shared.reloading.lock().await;
         let before = shared.current.load_full();
-        let mut problems: Vec<_> = before
-            .sources
-            .changes(&config.sources)
-            .into_iter()
-            .filter(is_fixed)
-            .map(StartProblem::Fixed)
-            .collect();
+        let changed = before.fixed.iter().zip(fixed(config)).filter(|(before, now)| **before != *now);
+        let mut problems: Vec<_> = changed.map(|(_, (key, _))| StartProblem::Fixed(key)).collect();
         shared.room.check(config, &mut problems);
         if !problems.is_empty() {
             return Err(StartError(problems));
@@ -84,8 +97,29 @@ impl Engine {
     }
 }
 
-fn is_fixed(source: &Source) -> bool {
-    matches!(source, Source::Setting(key) if needs_restart(key))
+/// The values of what is [fixed](needs_restart), wherever they came from.
+pub(super) fn fixed(config: &Config) -> Vec<(&'static str, Digest)> {
+    let Config { server, admin, kv, cache, .. } = config;
+    let admin = admin.as_ref();
+    let values = [
+        ("admin.listen", format!("{:?}", admin.map(|admin| admin.listen))),
+        ("admin.token", format!("{:?}", admin.map(|admin| admin.token.expose()))),
+        ("kv.redis", format!("{:?}", kv.redis.as_ref().map(|redis| redis.expose()))),
+        ("kv.prefix", kv.prefix.clone()),
+        ("kv.timeout", format!("{:?}", kv.timeout)),
+        ("plugins.cache", format!("{cache:?}")),
+        ("server.bodies_max", server.bodies_max.to_string()),
+        ("server.body_max", server.body_max.to_string()),
+        ("server.connections_max", server.connections_max.to_string()),
+        ("server.links_max", format!("{:?}", server.links_max)),
+        ("server.listen", server.listen.to_string()),
+        ("server.queue_max", server.queue_max.to_string()),
+        ("server.ready_max", server.ready_max.to_string()),
+        ("server.shutdown", format!("{:?}", server.shutdown)),
+        ("server.streams_max", server.streams_max.to_string()),
+        ("server.watch", server.watch.to_string()),
+    ];
+    values.into_iter().map(|(key, value)| (key, digest(value.as_bytes()))).collect()
 }
 
 /// Whether a setting counts when an engine, or the server around it, starts, and not after: a listener, a pool or a
@@ -94,4 +128,22 @@ pub fn needs_restart(key: &str) -> bool {
     FIXED.iter().any(|fixed| {
         key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Folder;
+
+    #[test]
+    fn what_is_fixed_has_a_name_that_says_so() {
+        let text = "[models.m]\nrouting = ['p']\nproviders.p = { type = 'openai', api_base = 'http://a', api_key_location = 'none' }";
+        let nothing = std::collections::BTreeMap::<String, String>::new();
+        let config = Config::parse(text, "c.toml", &Folder::new(""), &nothing).unwrap();
+        let names: Vec<_> = fixed(&config).into_iter().map(|(key, _)| key).collect();
+        assert!(names.iter().all(|key| needs_restart(key)), "{names:?}");
+        let has = |fixed: &&str| names.iter().any(|key| key.starts_with(*fixed));
+        assert!(FIXED.iter().all(|fixed| has(&fixed)), "{names:?}");
+        assert!(!needs_restart("server.heartbeat") && !needs_restart("server.listener"));
+    }
 }

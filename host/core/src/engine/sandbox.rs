@@ -9,7 +9,7 @@ use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{EgressError, GuardedFetch};
 use rust_proxy_wasm::{
-    Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings,
+    Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, Signer, SignerSettings,
 };
 
 use super::StartProblem;
@@ -32,8 +32,15 @@ pub(super) struct Loaded<T> {
 
 /// By name.
 pub(super) type Plugins = BTreeMap<String, Loaded<Component>>;
-/// By name, each with what it gets and gives.
-pub(super) type Signers = BTreeMap<String, Loaded<Signing>>;
+/// By name.
+pub(super) type Signers = BTreeMap<String, Loaded<AtWork>>;
+
+/// A signer, and what it gets and gives.
+#[derive(Clone)]
+pub(super) struct AtWork {
+    pub(super) signing: Signing,
+    pub(super) signer: Signer,
+}
 
 /// Where plugins and signers run; `None` where there are none, or where it could not be made.
 pub(super) fn runtime<'a>(
@@ -115,7 +122,7 @@ impl Sandbox<'_> {
         let fingerprint = plugin.fingerprint(standing.sha256.bytes());
         self.sources.add(Source::Plugin(name()), fingerprint);
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
-            return Ok(Some(Loaded { standing, ..same.clone() }));
+            return Ok(Some(Loaded { file: file(), standing, ..same.clone() }));
         }
         let Some(runtime) = self.runtime else { return Ok(None) };
         let settings =
@@ -141,8 +148,8 @@ impl Sandbox<'_> {
         &mut self,
         config: &Config,
         signer: &config::Signer,
-        before: Option<&Loaded<Signing>>,
-    ) -> Result<Option<Loaded<Signing>>, StartProblem> {
+        before: Option<&Loaded<AtWork>>,
+    ) -> Result<Option<Loaded<AtWork>>, StartProblem> {
         let unusable = |reason: String| {
             let (name, file) = (signer.name.clone(), signer.file.clone());
             StartProblem::Signer { name, file, reason }
@@ -155,7 +162,7 @@ impl Sandbox<'_> {
         let fingerprint = signer.fingerprint(standing.sha256.bytes());
         self.sources.add(Source::Signer(signer.name.clone()), fingerprint);
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
-            return Ok(Some(Loaded { standing, ..same.clone() }));
+            return Ok(Some(Loaded { file: signer.file.clone(), standing, ..same.clone() }));
         }
         let Some(runtime) = self.runtime else { return Ok(None) };
         let settings = SignerSettings {
@@ -167,12 +174,13 @@ impl Sandbox<'_> {
         };
         let made = runtime.load_signer(&read.bytes, settings).await;
         let made = made.map_err(|error| unusable(error.to_string()))?;
-        let it = Signing {
+        let signing = Signing {
             name: signer.name.clone(),
-            signer: Arc::new(made),
+            signer: Arc::new(made.clone()),
             arguments: signer.arguments.clone(),
             results: signer.results.clone(),
         };
+        let it = AtWork { signing, signer: made };
         let file = signer.file.clone();
         Ok(Some(Loaded { it, file, standing, fingerprint, generation: self.number }))
     }

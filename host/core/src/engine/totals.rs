@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rust_proxy_stream::account::{Account, Times, Total};
 use rust_proxy_wasm::{Instances, Population};
 
-/// Generations of a plugin that are told apart, beside those that have instances left. What older ones did is kept as
+/// Generations of a plugin that are told apart, beside those that have exchanges left. What older ones did is kept as
 /// a sum.
 const KEPT: usize = 16;
 
@@ -48,8 +48,9 @@ impl Totals {
     pub(super) fn add(&self, name: &str, generation: u64, total: Arc<Total>, population: Population) {
         let mut plugins = self.lock();
         let plugin = plugins.entry(name.to_owned()).or_default();
-        let is_over = |loaded: &Loaded| loaded.population.count().live == 0;
-        if plugin.kept.len() >= KEPT
+        // Once the component is gone nobody adds to it.
+        let is_over = |loaded: &Loaded| Arc::strong_count(&loaded.total) == 1;
+        while plugin.kept.len() >= KEPT
             && let Some(oldest) = plugin.kept.iter().position(is_over)
         {
             let oldest = plugin.kept.remove(oldest);

@@ -127,6 +127,39 @@ async fn what_outlives_a_reload_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_is_fixed_is_so_wherever_its_value_comes_from() {
+    let admin = "[admin]\nlisten = '127.0.0.1:0'\ntoken = 'path::token.txt'";
+    let gateway = Setup::new().toml(admin).file("token.txt", "a-token-0123456789").start().await;
+    gateway.put("token.txt", b"another-token-0123456789");
+    assert_eq!(refusal(&gateway).await, "admin.token: changes with a restart only; restart, or set it back");
+}
+
+#[tokio::test]
+async fn a_request_that_has_begun_ends_by_the_rules_that_it_began_with() {
+    let gate = Gate::new();
+    let upstream = ScriptedUpstream::start([
+        Script::stream().delta("a secret apple").wait_for(&gate).finish("stop").done(),
+        Script::says(["a secret apple"]),
+    ])
+    .await;
+    // One exchange at a time: the second one waits for its slot over the reload.
+    let setup = masking(&upstream).server("streams_max = 1");
+    let gateway = std::sync::Arc::new(setup.start().await);
+    let first = gateway.ask("hello").await;
+    let waiting = std::sync::Arc::clone(&gateway);
+    let waiting = tokio::spawn(async move { answer(&waiting).await });
+    while gateway.reloader.engine().slots().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    gateway.put("words.txt", b"apple\n");
+    reload(&gateway).await;
+    gate.open();
+    first.body().await;
+    assert_eq!(waiting.await.expect("an answer"), "a ****** apple");
+    assert_eq!(answer(&gateway).await, "a secret *****");
+}
+
+#[tokio::test]
 async fn a_key_that_is_gone_opens_nothing_on_an_open_connection_either() {
     let key = |name: &str| format!("[[server.keys]]\nname = '{name}'\nkey = 'env::{name}'");
     let base = |key: &str| {

@@ -189,6 +189,17 @@ async fn a_plugin_that_was_away_comes_back_with_the_file_it_had() {
     accepted(&gateway).await;
 }
 
+#[tokio::test]
+async fn a_file_that_was_moved_is_known_where_it_is_now() {
+    let (upstream, bytes) = (upstream().await, built("config/plugins/sensitive-word.wasm"));
+    let at = |file: &str| secret_word(&upstream, "", &format!("file = '{file}'")).plugins(&["mask"]);
+    let gateway = at("a.wasm").file("plugins/a.wasm", &*bytes).start().await;
+    gateway.rewrite(&at("b.wasm").file("plugins/b.wasm", &*bytes));
+    accepted(&gateway).await;
+    gateway.put("plugins/b.wasm", &changed(&bytes));
+    assert!(refused(&gateway).await.contains("b.wasm: it changed under the running gateway"));
+}
+
 /// A plugin and a signer for the program, with a cache of their own.
 struct Checked {
     folder: tempfile::TempDir,
