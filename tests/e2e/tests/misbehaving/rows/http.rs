@@ -47,7 +47,7 @@ pub(super) fn plugins(plugins: Plugins, web: &Web) -> Plugins {
         .plugin("fetch-wall", &["process"], &fetch("cpu = '5s', wall = '300ms'"))
 }
 
-/// A fetch that is under way while all else happens.
+/// A fetch that is under way while much else happens.
 pub(crate) struct Slow {
     began: Instant,
     asking: JoinHandle<Saw>,
