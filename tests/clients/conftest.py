@@ -72,6 +72,13 @@ KEYS = '[[server.keys]]\nname = "test"\nkey = "env::CLIENT_KEY"'
 @contextmanager
 def running(log, *arguments, **variables):
     """The URL that a command prints when it is ready; the command ends with the block."""
+    with started(log, *arguments, **variables) as (url, _):
+        yield url
+
+
+@contextmanager
+def started(log, *arguments, **variables):
+    """As `running`, with what it prints after its URL."""
     with open(log, "w") as errors:
         command = subprocess.Popen(
             [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | variables
@@ -84,7 +91,7 @@ def running(log, *arguments, **variables):
         too_late.cancel()
         url = re.search(r"http://[\d.:]+", ready)
         assert url, f"{arguments} is not ready: {ready}{log.read_text()}"
-        yield url[0]
+        yield url[0], command.stdout
     finally:
         too_late.cancel()
         command.terminate()

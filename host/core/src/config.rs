@@ -44,7 +44,8 @@ pub use files::{FileSource, Folder};
 pub use grant::{Granted, Written};
 pub use kv::Kv;
 pub use models::{Model, OpenAi, Provider, Timeouts};
-pub use pipelines::Pipeline;
+pub(crate) use pipelines::{Choice, Stages};
+pub use pipelines::{Conditions, Effect, HeaderTest, Pipeline, Rule};
 pub use plugins::{Limits, OnError, Plugin};
 pub use problems::{Notice, Place, Position, Problem, Problems};
 pub use secret::Secret;
@@ -118,16 +119,31 @@ impl Config {
         Ok(Self { notices, sources, ..config })
     }
 
+    /// The plugins that may run for a model, and for whom. None without a pipeline.
+    pub(crate) fn choice(&self, model: &Model, name: &str) -> Choice<Stages> {
+        let keys = self.server.keys.iter().map(|key| key.name.as_str());
+        let resolve =
+            |pipeline: &String| pipelines::Resolver::new(&self.pipelines, keys).resolve(name, pipeline);
+        // What cannot be resolved was refused.
+        model.pipeline.as_ref().and_then(resolve).unwrap_or(Choice::Run(Stages::default()))
+    }
+
+    /// The headers that rules ask for, in lower case.
+    pub(crate) fn rule_headers(&self) -> impl Iterator<Item = &str> {
+        pipelines::headers(&self.pipelines).map(|(name, _)| name)
+    }
+
     fn read(root: &mut Table<'_>) -> Self {
         let mut server = root.section("server", server::read);
         let admin = admin::read(root, server.listen);
-        let (pipelines, uses) = pipelines::read(root);
-        let Plugins { plugins, directories, folders } = plugins::read(root, &uses);
+        let pipelines = pipelines::read(root);
+        let Plugins { plugins, directories, folders } = plugins::read(root, &pipelines.uses);
         let kv = root.section("kv", kv::read);
         let signers = signers::read(root);
-        let models = models::read(root, &pipelines, &signers);
+        let models = models::read(root, &pipelines.by_name, &signers);
         server::resolve_chat_model(root, &mut server, &models);
-        pipelines::note_unused(root, &models);
+        pipelines::check(&pipelines, &models, &server);
+        pipelines::note_unused(&pipelines, &models);
         signers::note_unused(root, &models);
         let files = root.node.files();
         let read = root.node.read_files().into_iter().map(|file| files.resolve(&file));
@@ -143,7 +159,7 @@ impl Config {
             server,
             admin,
             plugins,
-            pipelines,
+            pipelines: pipelines.by_name,
             kv,
             signers,
             models,

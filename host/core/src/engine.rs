@@ -16,7 +16,7 @@ use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
 use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
 use crate::kv::Stores;
-use crate::slots::Slots;
+use crate::slots::{SlotCounts, Slots};
 
 mod generation;
 mod notices;
@@ -25,12 +25,15 @@ mod reload;
 mod room;
 mod sandbox;
 mod totals;
+mod upstreams;
 
-use generation::Generation;
+use generation::{Generation, Outside};
 pub use reload::{Reload, needs_restart};
 use room::Room;
 pub use totals::PluginGeneration;
 use totals::Totals;
+pub use upstreams::ProviderCounts;
+use upstreams::Upstreams;
 
 /// Plugins, pipelines and models at work. Cheap to clone; clones share everything.
 ///
@@ -53,6 +56,7 @@ struct Shared {
     stores: Stores,
     slots: Slots,
     totals: Totals,
+    upstreams: Upstreams,
 }
 
 /// What a loaded plugin says of itself, for people.
@@ -90,7 +94,7 @@ enum StartProblem {
     #[error(
         "pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`"
     )]
-    Role { pipeline: String, stage: &'static str, plugin: String, interface: &'static str },
+    Role { pipeline: String, stage: String, plugin: String, interface: &'static str },
     #[error("plugins.{name}.grant: {error}")]
     Fetch { name: String, error: EgressError },
     #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]
@@ -120,10 +124,12 @@ impl Engine {
     /// # Errors
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let (room, runtime, totals) = (Room::of(config), OnceLock::new(), Totals::default());
+        let (room, runtime) = (Room::of(config), OnceLock::new());
+        let (totals, upstreams) = (Totals::default(), Upstreams::default());
         let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
-        let generation = Generation::make(config, None, room, &runtime, &stores).await?;
-        generation.register(&totals);
+        let outside = Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams };
+        let generation = Generation::make(config, None, outside).await?;
+        generation.register(&totals, &upstreams);
         let server = &config.server;
         Ok(Self(Arc::new(Shared {
             current: ArcSwap::from_pointee(generation),
@@ -133,6 +139,7 @@ impl Engine {
             stores,
             slots: Slots::new(server.streams_max, server.queue_max),
             totals,
+            upstreams,
         })))
     }
 
@@ -161,13 +168,23 @@ impl Engine {
         self.0.totals.by_generation()
     }
 
+    /// What each provider of a model did, in all generations.
+    pub fn providers(&self) -> Vec<ProviderCounts> {
+        self.0.upstreams.counts()
+    }
+
+    /// The exchanges that there are at once.
+    pub fn slots(&self) -> SlotCounts {
+        self.0.slots.count()
+    }
+
     /// What is not wrong but probably not meant: in the configuration, and in what it says of the plugins.
     pub fn notices(&self) -> Vec<Notice> {
         self.0.current.load().notices.clone()
     }
 
-    /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`), in lower case: what
-    /// [`Incoming::headers`] may hold.
+    /// The headers of clients' requests that the configuration asks for (`dynamic::NAME`, and the conditions of
+    /// rules), in lower case: what [`Incoming::headers`] may hold.
     pub fn headers(&self) -> Arc<[String]> {
         Arc::clone(&self.0.current.load().headers)
     }

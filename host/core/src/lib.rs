@@ -19,6 +19,8 @@ mod engine;
 mod kv;
 mod slots;
 
-pub use engine::{Engine, PluginGeneration, PluginInfo, Reload, StartError, needs_restart};
+pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, Reload, StartError, needs_restart};
 pub use rust_proxy_stream::account::Account;
+pub use rust_proxy_upstream::Counts;
 pub use rust_proxy_wasm::{FILES, HTTP, Imports, Instances, KV};
+pub use slots::SlotCounts;

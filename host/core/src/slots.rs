@@ -1,7 +1,7 @@
 //! The budget of exchanges: so many at once, so many that wait, and no more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -9,8 +9,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
+    max: usize,
     waiting: AtomicUsize,
     queue_max: usize,
+    waited: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The exchanges that there are at once, and what became of those that did not have their place at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotCounts {
+    /// How many there can be.
+    pub max: u64,
+    /// How many there are.
+    pub used: u64,
+    /// How many wait.
+    pub waiting: u64,
+    /// How many have ever waited.
+    pub waited: u64,
+    /// How many were refused, because the queue was full.
+    pub refused: u64,
 }
 
 /// A slot; dropping it gives it back.
@@ -18,8 +37,27 @@ pub(crate) type Slot = OwnedSemaphorePermit;
 
 impl Slots {
     pub(crate) fn new(streams_max: usize, queue_max: usize) -> Self {
-        let free = Arc::new(Semaphore::new(streams_max.min(Semaphore::MAX_PERMITS)));
-        Self { free, waiting: AtomicUsize::new(0), queue_max }
+        let max = streams_max.min(Semaphore::MAX_PERMITS);
+        let (waited, refused) = Default::default();
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            max,
+            waiting: AtomicUsize::new(0),
+            queue_max,
+            waited,
+            refused,
+        }
+    }
+
+    pub(crate) fn count(&self) -> SlotCounts {
+        SlotCounts {
+            max: self.max as u64,
+            used: self.max.saturating_sub(self.free.available_permits()) as u64,
+            // One that is about to be refused may be among them for a moment.
+            waiting: self.waiting.load(Ordering::Relaxed).min(self.queue_max) as u64,
+            waited: self.waited.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a slot, waiting for one if the queue has room; `None` if not.
@@ -30,7 +68,11 @@ impl Slots {
         if let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(slot);
         }
-        let _place = Place::take(self)?;
+        let Some(_place) = Place::take(self) else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        self.waited.fetch_add(1, Ordering::Relaxed);
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
@@ -72,6 +114,8 @@ mod tests {
         drop(waits);
         let mut waits = pin!(slots.take());
         assert!(waits.as_mut().poll(&mut cx).is_pending());
+        let counts = SlotCounts { max: 1, used: 1, waiting: 1, waited: 2, refused: 2 };
+        assert_eq!(slots.count(), counts);
         drop(slot);
         assert!(matches!(waits.as_mut().poll(&mut cx), Poll::Ready(Some(_))));
     }

@@ -64,9 +64,11 @@ struct App {
 pub(crate) fn router(admin: &Admin, reloader: Reloader) -> Router {
     let token = admin.token.expose();
     let guard = Arc::new(Token(ingress::digest(token.as_bytes())));
+    let metrics = reloader.metrics();
     Router::new()
         .route(STATE, get(state))
         .route("/admin/reload", post(reload))
+        .route("/metrics", get(async move || metrics.response()))
         .method_not_allowed_fallback(async || ingress::refuse(Refusal::Method))
         .fallback(async || ingress::refuse(Refusal::AdminRoute))
         .layer(middleware::from_fn_with_state(guard, admit))

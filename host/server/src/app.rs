@@ -21,7 +21,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::egress;
-use crate::ingress::{self, Bodies, Guard, HEALTH, Refusal};
+use crate::ingress::{self, Bodies, Guard, HEALTH, KeyName, Refusal};
+use crate::metrics::Counters;
 use crate::observe::{RequestId, observe};
 
 /// What the routes need of an engine; the tests have a scripted one.
@@ -80,20 +81,20 @@ struct App<C> {
 
 /// Everything that is served on the address of the clients.
 pub(crate) fn router<C: Chat>(server: &Server, chat: C) -> Router {
-    router_with(server, chat, Bodies::new(server))
+    router_with(server, chat, Bodies::new(server), Counters::default())
 }
 
-/// As [`router`], with a budget for bodies that other routers have too.
-pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, bodies: Bodies) -> Router {
+/// As [`router`], with a budget for bodies, and with counters, that other routers have too.
+pub(crate) fn router_with<C: Chat>(server: &Server, chat: C, bodies: Bodies, counters: Counters) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(completions::<C>))
-        .route("/chat", post(message::<C>))
+        .route(Dialect::OpenAiChat.route(), post(completions::<C>))
+        .route(Dialect::Chat.route(), post(message::<C>))
         .route("/v1/models", get(models::<C>))
         .route(HEALTH, get(health))
         .method_not_allowed_fallback(async || ingress::refuse(Refusal::Method))
         .fallback(async || ingress::refuse(Refusal::Route))
         .layer(middleware::from_fn_with_state(Arc::new(Guard::new(server)), ingress::guard))
-        .layer(middleware::from_fn(observe))
+        .layer(middleware::from_fn_with_state(counters, observe))
         .with_state(App { chat, heartbeat: server.heartbeat, bodies })
 }
 
@@ -115,6 +116,7 @@ async fn message<C: Chat>(
 
 async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, request: Request) -> Response {
     let headers = listed(&app.chat.headers(), request.headers());
+    let key = request.extensions().get().map(|KeyName(name)| name.clone());
     let body = match app.bodies.read(request).await {
         Ok(body) => body,
         Err(refusal) => return ingress::refuse(refusal),
@@ -124,7 +126,7 @@ async fn exchange<C: Chat>(app: App<C>, request_id: String, dialect: Dialect, re
         move || asks_for_a_stream(&body).unwrap_or(dialect == Dialect::Chat)
     };
     let heartbeat = app.heartbeat;
-    let incoming = Incoming { request_id, dialect, body, headers };
+    let incoming = Incoming { request_id, dialect, body, key, headers };
     let exchange = async move { app.chat.chat(incoming).await };
     egress::answer(exchange, streaming, heartbeat).await
 }

@@ -33,7 +33,7 @@ use crate::app::{Answer, json_response};
 use crate::respond::{self, ApiError};
 
 /// A comment to every client, so that nobody on the way takes a thinking model for a dead connection.
-const HEARTBEAT: Bytes = Bytes::from_static(b": ping\n\n");
+pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b": ping\n\n");
 
 /// How a stream ended, told to the one who writes the closing log line; empty while it has not.
 #[derive(Debug, Clone, Default)]

@@ -35,10 +35,12 @@ impl Fake {
 
     /// Gives what is known of each request as its answer.
     pub(crate) fn tells() -> Self {
-        Self(Arc::new(|Incoming { dialect, body, headers, .. }| {
+        Self(Arc::new(|Incoming { dialect, body, key, headers, .. }| {
             let body = String::from_utf8_lossy(&body);
             Ok(Answer::Whole(
-                json!({ "dialect": dialect.name(), "headers": headers, "body": body }).to_string().into(),
+                json!({ "dialect": dialect.name(), "key": key, "headers": headers, "body": body })
+                    .to_string()
+                    .into(),
             ))
         }))
     }

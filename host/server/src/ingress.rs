@@ -65,7 +65,7 @@ pub(crate) enum Refusal {
     )]
     Route,
     /// A path that does not exist on the operator's listener.
-    #[error("there is no such route: GET /admin/state and POST /admin/reload are served")]
+    #[error("there is no such route: GET /admin/state, GET /metrics and POST /admin/reload are served")]
     AdminRoute,
     /// A web page that wants to operate the gateway.
     #[error("requests from web pages are not taken here")]
@@ -83,6 +83,10 @@ pub(crate) fn refuse(refusal: Refusal) -> Response {
     tracing::info!(reason = %refusal, "request refused");
     ApiError::from(refusal).into_response()
 }
+
+/// The name of the request's key, among its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyName(pub(crate) String);
 
 /// Who may ask.
 pub(crate) struct Guard {
@@ -209,11 +213,12 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     response
 }
 
-async fn admit(guard: &Guard, request: Request, next: Next) -> Response {
+async fn admit(guard: &Guard, mut request: Request, next: Next) -> Response {
     match guard.key(&request) {
         Ok(name) => {
             if let Some(name) = name {
                 tracing::Span::current().record("key", name);
+                request.extensions_mut().insert(KeyName(name.to_owned()));
             }
             next.run(request).await
         }

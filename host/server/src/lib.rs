@@ -20,6 +20,7 @@ mod egress;
 mod fake;
 mod ingress;
 mod logging;
+mod metrics;
 mod observe;
 mod reload;
 mod respond;

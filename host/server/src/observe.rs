@@ -4,9 +4,10 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::egress::EndMark;
+use crate::egress::{EndMark, HEARTBEAT};
+use crate::metrics::{Counters, Ended, Open};
 use crate::text::cut;
 
 const REQUEST_ID: &str = "x-request-id";
@@ -36,13 +38,21 @@ pub(crate) struct RequestId(pub(crate) String);
 ///
 /// # Cancellation
 /// Dropped before the answer is there (the client went away), it writes the closing line without a status.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(counters): State<Counters>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let path = cut(request.uri().path(), PATH_MAX);
     let span =
         tracing::info_span!("request", %id, method = %request.method(), path, key = Empty, model = Empty);
-    let mut closing =
-        Closing { span: span.clone(), started: Instant::now(), status: None, bytes: 0, end: "dropped" };
+    let mut closing = Closing {
+        span: span.clone(),
+        route: Counters::route(request.uri().path()),
+        counters,
+        started: Instant::now(),
+        first_byte: None,
+        status: None,
+        bytes: 0,
+        end: "dropped",
+    };
     let header = HeaderValue::from_str(&id).ok();
     request.extensions_mut().insert(RequestId(id));
 
@@ -52,7 +62,8 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, header);
     }
     let mark = response.extensions_mut().remove::<EndMark>();
-    response.map(|inner| Body::new(Observed { inner, mark, closing }))
+    let open = mark.as_ref().map(|_| closing.counters.open());
+    response.map(|inner| Body::new(Observed { inner, mark, closing, _open: open }))
 }
 
 /// The client's own id where it is harmless, else a new one.
@@ -72,6 +83,8 @@ struct Observed {
     inner: Body,
     mark: Option<EndMark>,
     closing: Closing,
+    /// Where it is a stream.
+    _open: Option<Open>,
 }
 
 impl HttpBody for Observed {
@@ -84,8 +97,10 @@ impl HttpBody for Observed {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let polled = this.closing.span.in_scope(|| Pin::new(&mut this.inner).poll_frame(cx));
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.closing.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.closing.sent(data);
         }
         polled
     }
@@ -117,7 +132,11 @@ impl Drop for Observed {
 /// Writes the closing line when it is dropped, whichever way the request ended.
 struct Closing {
     span: Span,
+    counters: Counters,
+    route: &'static str,
     started: Instant,
+    /// Of the answer itself, not of a heartbeat.
+    first_byte: Option<Duration>,
     status: Option<StatusCode>,
     bytes: u64,
     /// `whole` or `error` for an answer in one piece; `complete`, `stopped` or `failed` for a stream;
@@ -125,11 +144,22 @@ struct Closing {
     end: &'static str,
 }
 
+impl Closing {
+    fn sent(&mut self, data: &Bytes) {
+        self.bytes += data.len() as u64;
+        if self.first_byte.is_none() && *data != HEARTBEAT {
+            self.first_byte = Some(self.started.elapsed());
+        }
+    }
+}
+
 impl Drop for Closing {
     fn drop(&mut self) {
-        let status = self.status.map(|status| status.as_u16());
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let Self { bytes, end, .. } = *self;
+        let Self { route, status, first_byte, bytes, end, .. } = *self;
+        let duration = self.started.elapsed();
+        self.counters.ended(&Ended { route, status, end, bytes, first_byte, duration });
+        let status = status.map(|status| status.as_u16());
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(parent: &self.span, status, end, ms, bytes, "answered");
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::app;
 use crate::ingress::Bodies;
+use crate::metrics::{Counters, Metrics};
 use crate::serve::Live;
 use crate::text::one_line;
 
@@ -21,6 +22,7 @@ struct Inner {
     engine: Engine,
     live: Live,
     bodies: Bodies,
+    counters: Counters,
     /// Held while files are read and loaded, so that what was read last serves last.
     busy: Mutex<()>,
     record: watch::Sender<Record>,
@@ -70,12 +72,19 @@ pub struct Record {
 }
 
 impl Reloader {
-    pub(crate) fn new(origin: Arc<Origin>, engine: Engine, live: Live, bodies: Bodies) -> Self {
+    pub(crate) fn new(
+        origin: Arc<Origin>,
+        engine: Engine,
+        live: Live,
+        bodies: Bodies,
+        counters: Counters,
+    ) -> Self {
         Self(Arc::new(Inner {
             origin,
             engine,
             live,
             bodies,
+            counters,
             busy: Mutex::default(),
             record: watch::Sender::default(),
         }))
@@ -105,6 +114,11 @@ impl Reloader {
         &self.0.engine
     }
 
+    /// All that is counted.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::new(self.0.engine.clone(), &self.0.counters, self.record())
+    }
+
     /// The files whose change would count: those of the present generation, and the configuration itself.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let sources = self.0.engine.sources();
@@ -112,12 +126,12 @@ impl Reloader {
     }
 
     async fn try_reload(&self) -> Result<Reload, ReloadError> {
-        let Inner { origin, engine, live, bodies, busy, .. } = &*self.0;
+        let Inner { origin, engine, live, bodies, counters, busy, .. } = &*self.0;
         let _one = busy.lock().await;
         let config = origin.load().await?;
         let reload = engine.reload(&config).await?;
         if let Reload::Changed { .. } = &reload {
-            live.replace(app::router_with(&config.server, engine.clone(), bodies.clone()));
+            live.replace(app::router_with(&config.server, engine.clone(), bodies.clone(), counters.clone()));
             for notice in engine.notices() {
                 tracing::warn!(%notice, "the configuration may not be meant like this");
             }

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::admin;
 use crate::app::{self, Chat};
 use crate::ingress::Bodies;
+use crate::metrics::Counters;
 use crate::reload::{Origin, Reloader};
 use crate::watch::watch as watch_files;
 
@@ -152,9 +153,10 @@ impl Gateway {
         let origin = Arc::new(Origin { file: file.into(), environment: Box::new(environment) });
         let config = origin.load().await?;
         let engine = start(&config).await?;
-        let bodies = Bodies::new(&config.server);
-        let app = Live::new(app::router_with(&config.server, engine.clone(), bodies.clone()));
-        let reloader = Reloader::new(origin, engine, app.clone(), bodies);
+        let (bodies, counters) = (Bodies::new(&config.server), Counters::default());
+        let app =
+            Live::new(app::router_with(&config.server, engine.clone(), bodies.clone(), counters.clone()));
+        let reloader = Reloader::new(origin, engine, app.clone(), bodies, counters);
         let admin = match &config.admin {
             Some(admin) => {
                 let (listener, address) = listen("admin.listen", admin.listen).await?;

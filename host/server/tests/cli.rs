@@ -186,6 +186,20 @@ fn check_shows_what_a_configuration_describes() {
 }
 
 #[test]
+fn check_shows_the_rules_of_pipelines_and_the_pipelines_that_they_choose() {
+    let rules = "[pipelines.first]\nwhen = [{ route = '/chat', use = 'second' }, { use = 'none' }]\n\
+                 [pipelines.second]\nwhen = [{ header = { x-a = '1' }, use = 'none' }, { use = 'none' }]\n";
+    let text = PLAIN.replace("[pipelines.unused]", rules).replace("routing", "pipeline = 'first'\nrouting");
+    let file = configuration(&text);
+    let (code, out, errors) = run(&["check", "--config", file.to_str().expect("text")]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let expect = "model demo\n  pipeline  first\n  when      route /chat: use second\n  \
+                  when      else: use none\n  pipeline  second\n  when      header x-a \"1\": use none\n  \
+                  when      else: use none\n  provider  local: ";
+    assert!(out.starts_with(expect), "{out}");
+}
+
+#[test]
 fn check_shows_grants_and_whether_they_are_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().canonicalize().expect("a folder");

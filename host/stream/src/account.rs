@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+mod histogram;
+
+pub use histogram::Histogram;
+
 /// What a link did in an exchange, or a plugin in many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
@@ -63,6 +67,8 @@ pub struct Usage {
     pub fetches: u64,
     /// Bytes of their bodies, both ways.
     pub fetched: u64,
+    /// HTTP requests among `fetches`, or past their limit, that no grant covers.
+    pub denied: u64,
 }
 
 impl Account {
@@ -78,6 +84,7 @@ impl Account {
         self.usage.wall += other.usage.wall;
         self.usage.fetches += other.usage.fetches;
         self.usage.fetched += other.usage.fetched;
+        self.usage.denied += other.usage.denied;
         for (all, new) in [(&mut self.failures, &other.failures), (&mut self.stops, &other.stops)] {
             for (kind, count) in new {
                 *all.entry(kind).or_default() += count;
@@ -105,6 +112,7 @@ impl Account {
             unscanned,
             fetches = usage.fetches,
             fetched = usage.fetched,
+            denied = usage.denied,
             cpu_us = micros(usage.cpu),
             wall_us = micros(usage.wall),
             "link done"
@@ -131,20 +139,67 @@ impl Traffic {
 /// Locked once at the end of an exchange, never while text flows; so a [`snapshot`](Self::snapshot) has an
 /// exchange as a whole or not at all.
 #[derive(Debug, Default)]
-pub struct Total(Mutex<Account>);
+pub struct Total(Mutex<(Account, Times)>);
+
+/// What the calls of an exchange took together, for many exchanges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
+    /// CPU time.
+    pub cpu: Histogram,
+    /// Time from call to answer.
+    pub wall: Histogram,
+}
+
+/// From an answer of a few pieces that nothing was found in to a page that was fetched slowly.
+const BOUNDS: [Duration; 12] = [
+    Duration::from_micros(10),
+    Duration::from_micros(50),
+    Duration::from_micros(250),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(10),
+];
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { cpu: Histogram::new(&BOUNDS), wall: Histogram::new(&BOUNDS) }
+    }
+}
+
+impl Times {
+    /// Adds what another has.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu.add(&other.cpu);
+        self.wall.add(&other.wall);
+    }
+}
 
 impl Total {
-    /// Adds an account.
+    /// Adds an account of one exchange.
     pub fn add(&self, account: &Account) {
-        self.lock().add(account);
+        let (all, times) = &mut *self.lock();
+        all.add(account);
+        times.cpu.record(account.usage.cpu);
+        times.wall.record(account.usage.wall);
     }
 
     /// What there is so far.
     pub fn snapshot(&self) -> Account {
+        self.lock().0.clone()
+    }
+
+    /// What there is so far, with the times of the same exchanges.
+    pub fn snapshot_with_times(&self) -> (Account, Times) {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Account> {
+    fn lock(&self) -> MutexGuard<'_, (Account, Times)> {
         // Additions do not panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

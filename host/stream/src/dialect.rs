@@ -17,6 +17,17 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Chat];
+
+    /// The path of its requests.
+    pub fn route(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "/v1/chat/completions",
+            Self::Chat => "/chat",
+        }
+    }
+
     /// The name that plugins see.
     pub fn name(self) -> &'static str {
         match self {

@@ -52,6 +52,29 @@ impl ExchangeError {
     }
 }
 
+impl UpstreamError {
+    /// Its kind, for counters: one of few words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout("connect") => "timeout_connect",
+            Self::Timeout("first_byte") => "timeout_first_byte",
+            Self::Timeout("idle") => "timeout_idle",
+            Self::Timeout(_) => "timeout_total",
+            Self::Status { status: 401 | 403, .. } => "credential_refused",
+            Self::Status { status: 429, .. } => "rate_limited",
+            Self::Status { status: 300..=399, .. } => "status_3xx",
+            Self::Status { status: 400..=499, .. } => "status_4xx",
+            Self::Status { .. } => "status_5xx",
+            Self::Incomplete(_) => "incomplete",
+            Self::Protocol(_) => "protocol",
+            Self::Reported(_) => "reported",
+            Self::Request(_) => "request",
+            Self::Credential(_) => "credential",
+        }
+    }
+}
+
 /// Why an upstream gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -14,7 +14,7 @@ use crate::dialect::{self, Dialect};
 use crate::error::{ExchangeError, UpstreamError};
 use crate::sse::{Decoder, SseError};
 use crate::stage::Context;
-use crate::upstream::{Backend, BodyStream, UpstreamReply, UpstreamRequest};
+use crate::upstream::{Backend, BodyStream, Forwarded, UpstreamReply, UpstreamRequest, Watch};
 
 /// A chat request as it came in.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +25,25 @@ pub struct Incoming {
     pub dialect: Dialect,
     /// The body.
     pub body: Bytes,
-    /// The headers that the configuration asks for by name (`dynamic::NAME`), and no others: names in lower
-    /// case. Plugins do not see them.
+    /// The name of the client's key, where one was needed. Plugins do not see it.
+    pub key: Option<String>,
+    /// The headers that the configuration asks for by name (`dynamic::NAME`, and the conditions of rules), and no
+    /// others: names in lower case, each once. Plugins do not see them.
     pub headers: Vec<(String, String)>,
 }
 
-/// What a model's name stands for.
+/// What a request says besides its model and its body: a pipeline may be chosen by it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asking<'a> {
+    /// What it is written in, and so where it came in.
+    pub dialect: Dialect,
+    /// As [`Incoming::key`].
+    pub key: Option<&'a str>,
+    /// As [`Incoming::headers`].
+    pub headers: &'a [(String, String)],
+}
+
+/// What a model's name stands for, to one who asks.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// The plugins of its exchanges.
@@ -42,7 +55,10 @@ pub struct Route {
 /// Finds the [`Route`] of a model.
 pub trait Routes: Send + Sync {
     /// `None` where the configuration does not have the model.
-    fn route(&self, model: &str) -> Option<Route>;
+    ///
+    /// Called once before ③: its pipeline is that of the exchange, in both directions. Called again where a
+    /// processor chose another model; then only its backend counts.
+    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route>;
 
     /// The model of a request to `POST /chat` that names none.
     fn chat_model(&self) -> Option<&str> {
@@ -89,7 +105,7 @@ pub enum End {
 /// connection is closed.
 pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, ExchangeError> {
     // ② parse
-    let Incoming { request_id, dialect, body, headers } = incoming;
+    let Incoming { request_id, dialect, body, key, headers } = incoming;
     let body = match dialect {
         Dialect::OpenAiChat => body,
         Dialect::Chat => dialect::to_openai_chat(&body, routes.chat_model())?,
@@ -103,8 +119,10 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         metadata: Vec::new(),
     };
     let choices = request.choices();
-    let route =
-        routes.route(&context.model).ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
+    let asking = Asking { dialect, key: key.as_deref(), headers: &headers };
+    let route = routes
+        .route(&context.model, asking)
+        .ok_or_else(|| ExchangeError::UnknownModel(context.model.clone()))?;
     if request.spoken() && !route.pipeline.modify.is_empty() {
         let fix =
             "no plugin can look at sound: ask for text only, or for a model whose pipeline has no `modify`";
@@ -113,12 +131,14 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
     let mut links = route.pipeline.start().await?;
     // ③ process
     let mut end = End::Stopped;
-    let reply = match chain::process(&mut links, &context, &mut request).await? {
-        Processed::Respond(text) => canned(&context, choices, Some(&text)),
-        Processed::Block => canned(&context, choices, None),
+    let Forwarded { reply, watch } = match chain::process(&mut links, &context, &mut request).await? {
+        Processed::Respond(text) => canned(&context, choices, Some(&text)).into(),
+        Processed::Block => canned(&context, choices, None).into(),
         Processed::Forward { route: other } => {
             let backend = match other {
-                Some(model) => routes.route(&model).ok_or(ExchangeError::UnknownModel(model))?.backend,
+                Some(model) => {
+                    routes.route(&model, asking).ok_or(ExchangeError::UnknownModel(model))?.backend
+                }
                 None => route.backend,
             };
             end = End::Complete;
@@ -128,21 +148,53 @@ pub async fn run(routes: &dyn Routes, incoming: Incoming) -> Result<Reply, Excha
         }
     };
     // ⑥ modify
+    let mut answer = Answer { response: Response::default(), watch, error: None };
     let chain = ResponseChain::open(links, &context).await?;
+    answer.response = Response::new(choices, !chain.is_empty());
     match reply {
-        UpstreamReply::Whole(body) => modify_whole(&body, choices, chain).await.map(Reply::Whole),
-        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, choices, chain, end))),
+        UpstreamReply::Whole(body) => modify_whole(&body, answer, chain).await.map(Reply::Whole),
+        UpstreamReply::Stream(body) => Ok(Reply::Stream(ResponseStream::new(body, answer, chain, end))),
     }
 }
 
-async fn modify_whole(body: &Bytes, choices: u32, mut chain: ResponseChain) -> Result<Bytes, ExchangeError> {
-    let mut response = Response::new(choices, !chain.is_empty());
+async fn modify_whole(
+    body: &Bytes,
+    mut answer: Answer,
+    mut chain: ResponseChain,
+) -> Result<Bytes, ExchangeError> {
     let mut flow = Flow::default();
-    response.read_whole(body, &mut flow)?;
-    let (flow, stopped) = chain.push(flow, || response.unfinished()).await?;
-    let body = response.write_whole(flow, stopped);
+    let read = answer.response.read_whole(body, &mut flow);
+    answer.note(read)?;
+    let (flow, stopped) = chain.push(flow, || answer.response.unfinished()).await?;
+    let body = answer.response.write_whole(flow, stopped);
     chain.finish().await?;
     Ok(body)
+}
+
+/// An upstream's answer. Dropping it tells its watch how it went.
+struct Answer {
+    response: Response,
+    watch: Option<Box<dyn Watch>>,
+    /// What was wrong with it.
+    error: Option<UpstreamError>,
+}
+
+impl Answer {
+    /// Takes note of what is wrong with it.
+    fn note<T>(&mut self, read: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+        if let Err(error) = &read {
+            self.error = Some(error.clone());
+        }
+        read
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.ended(self.response.tokens(), self.error.as_ref());
+        }
+    }
 }
 
 /// A response on its way to the client: frames, and then exactly one [`StreamEvent::End`].
@@ -160,11 +212,11 @@ impl ResponseStream {
     }
 
     /// `end` is how it ends if nothing comes in between.
-    fn new(body: BodyStream, choices: u32, chain: ResponseChain, end: End) -> Self {
+    fn new(body: BodyStream, answer: Answer, chain: ResponseChain, end: End) -> Self {
         let modifying = Modifying {
             body: body.fuse(),
             decoder: Decoder::default(),
-            response: Response::new(choices, !chain.is_empty()),
+            answer,
             chain,
             out: VecDeque::new(),
             end,
@@ -198,7 +250,7 @@ struct Modifying {
     body: stream::Fuse<BodyStream>,
     chain: ResponseChain,
     decoder: Decoder,
-    response: Response,
+    answer: Answer,
     out: VecDeque<Bytes>,
     /// How it ends if nothing comes in between.
     end: End,
@@ -232,27 +284,28 @@ impl Modifying {
                 self.decoder.push(&bytes);
                 self.read(&mut flow)
             }
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => return Ok(self.answer.note(Err(error))?),
             None => self.read_end(&mut flow).map(|()| true),
         };
         // What came before an error is still good.
-        let (flow, stopped) = self.chain.push(flow, || self.response.unfinished()).await?;
-        let last = stopped.is_some() || self.response.has_ended();
+        let (flow, stopped) = self.chain.push(flow, || self.answer.response.unfinished()).await?;
+        let last = stopped.is_some() || self.answer.response.has_ended();
         let finished = if last { self.chain.finish().await } else { Ok(()) };
         if finished.is_err() {
-            self.response.withhold_end();
+            self.answer.response.withhold_end();
         }
         if let Some(stopped) = stopped {
-            self.response.write_stopped(flow, stopped, &mut self.out);
+            self.answer.response.write_stopped(flow, stopped, &mut self.out);
             finished?;
             return Ok(Some(End::Stopped));
         }
-        self.response.write(flow, &mut self.out);
+        self.answer.response.write(flow, &mut self.out);
         finished?;
-        if !read? {
+        if !self.answer.note(read)? {
             return Ok(None);
         }
-        self.response.check_complete()?;
+        let complete = self.answer.response.check_complete();
+        self.answer.note(complete)?;
         // Of an answer with fewer choices than were asked for, only the end tells that it has ended.
         self.chain.finish().await?;
         // The end of the body is mostly there already; taking it lets the connection be used again.
@@ -263,7 +316,7 @@ impl Modifying {
     /// Reads the blocks that are there; answers whether the terminal marker was among them.
     fn read(&mut self, flow: &mut Flow) -> Result<bool, UpstreamError> {
         while let Some(block) = self.decoder.next_block().map_err(unreadable)? {
-            if self.response.read(block, flow)? {
+            if self.answer.response.read(block, flow)? {
                 return Ok(true);
             }
         }
@@ -272,7 +325,7 @@ impl Modifying {
 
     fn read_end(&mut self, flow: &mut Flow) -> Result<(), UpstreamError> {
         match std::mem::take(&mut self.decoder).finish().map_err(unreadable)? {
-            Some(block) => self.response.read(block, flow).map(drop),
+            Some(block) => self.answer.response.read(block, flow).map(drop),
             None => Ok(()),
         }
     }

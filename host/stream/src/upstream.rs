@@ -20,7 +20,38 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Cancellation
     /// Dropping the call closes the connection.
-    async fn forward(&self, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError>;
+    async fn forward(&self, request: UpstreamRequest) -> Result<Forwarded, UpstreamError>;
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The answer.
+    pub reply: UpstreamReply,
+    /// Who wants to know how it went.
+    pub watch: Option<Box<dyn Watch>>,
+}
+
+impl From<UpstreamReply> for Forwarded {
+    fn from(reply: UpstreamReply) -> Self {
+        Self { reply, watch: None }
+    }
+}
+
+/// Hears how an answer went.
+pub trait Watch: Send + fmt::Debug {
+    /// Called once, when no more of the answer is read, however that came: `error` is what was wrong with the
+    /// answer, and `tokens` what the upstream said that it took.
+    fn ended(self: Box<Self>, tokens: Option<Tokens>, error: Option<&UpstreamError>);
+}
+
+/// What an answer took, in the upstream's own counting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// The request's.
+    pub prompt: u64,
+    /// The answer's.
+    pub completion: u64,
 }
 
 /// A request on its way to a model, in the OpenAI chat dialect.

@@ -9,6 +9,7 @@ mod grant;
 mod kv;
 mod openai;
 mod routing;
+mod tally;
 mod token;
 mod vetting;
 
@@ -19,5 +20,6 @@ pub use grant::{Grant, Target, TargetError};
 pub use kv::{Redis, RedisOptions, RedisUrlError};
 pub use openai::OpenAi;
 pub use routing::{Provider, Router};
+pub use tally::{Counts, Tally};
 pub use token::StaticToken;
 pub use vetting::not_public;

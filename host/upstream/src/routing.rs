@@ -1,13 +1,16 @@
 //! ⑤ Which provider is asked: each in turn, until one begins to answer.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::chain::printable;
-use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
+use rust_proxy_stream::upstream::{Backend, Forwarded, UpstreamReply, UpstreamRequest};
 
 use crate::beginning::begun;
 use crate::dev_api::DevApi;
 use crate::openai::OpenAi;
+use crate::tally::{Counting, Tally};
 
 /// One provider of any type.
 #[derive(Debug, Clone)]
@@ -40,24 +43,29 @@ impl Provider {
 /// The providers of one model, in the order of its `routing`.
 #[derive(Debug, Clone)]
 pub struct Router {
-    providers: Vec<Provider>,
+    providers: Vec<(Provider, Arc<Tally>)>,
 }
 
 impl Router {
-    /// A router over providers, of which there must be one at least.
-    pub fn new(providers: Vec<Provider>) -> Self {
+    /// A router over providers, of which there must be one at least, each with what it is counted by.
+    pub fn new(providers: Vec<(Provider, Arc<Tally>)>) -> Self {
         Self { providers }
     }
 }
 
 #[async_trait]
 impl Backend for Router {
-    async fn forward(&self, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+    async fn forward(&self, request: UpstreamRequest) -> Result<Forwarded, UpstreamError> {
         let mut last = UpstreamError::Unreachable("the model has no provider".to_owned());
-        for provider in &self.providers {
+        for (provider, tally) in &self.providers {
+            tally.asked();
             match provider.ask(&request).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    let watch = Counting(Arc::clone(tally));
+                    return Ok(Forwarded { reply, watch: Some(Box::new(watch)) });
+                }
                 Err(error) => {
+                    tally.failed(&error);
                     tracing::warn!(provider = provider.name(), error = loggable(&error), "provider failed");
                     if is_the_requests_fault(&error) {
                         return Err(error);

@@ -36,6 +36,8 @@ struct Account {
     requests: AtomicU32,
     /// How many bytes of bodies may still be sent and received.
     bytes_left: AtomicU64,
+    /// How many requests no grant covers.
+    denied: AtomicU64,
 }
 
 type Answered = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
@@ -43,14 +45,15 @@ type Answered = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), E
 impl Outgoing {
     pub(crate) fn new(plugin: Arc<str>, fetch: Option<Arc<dyn Fetch>>, limits: Limits) -> Self {
         let (requests, bytes_left) = (AtomicU32::new(0), AtomicU64::new(limits.fetch));
-        Self(Arc::new(Account { plugin, fetch, limits, requests, bytes_left }))
+        Self(Arc::new(Account { plugin, fetch, limits, requests, bytes_left, denied: AtomicU64::new(0) }))
     }
 
-    /// How many requests were made, and the bytes of their bodies.
-    pub(crate) fn spent(&self) -> (u64, u64) {
-        let Account { limits, requests, bytes_left, .. } = &*self.0;
+    /// How many requests were made, the bytes of their bodies, and how many were denied.
+    pub(crate) fn spent(&self) -> (u64, u64, u64) {
+        let Account { limits, requests, bytes_left, denied, .. } = &*self.0;
         let requests = requests.load(Ordering::Relaxed).min(limits.requests);
-        (requests.into(), limits.fetch.saturating_sub(bytes_left.load(Ordering::Relaxed)))
+        let fetched = limits.fetch.saturating_sub(bytes_left.load(Ordering::Relaxed));
+        (requests.into(), fetched, denied.load(Ordering::Relaxed))
     }
 }
 
@@ -161,6 +164,9 @@ impl Account {
     /// around the host.
     fn tell(&self, error: &FetchError) -> Error {
         let plugin = &*self.plugin;
+        if let FetchError::Denied { .. } = error {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
         match error {
             // A guest that goes on trying writes no more lines than it has requests.
             FetchError::Denied { what, grant }

@@ -191,8 +191,8 @@ impl Link for Instance {
     fn usage(&self) -> Option<Usage> {
         let host = self.caller.data();
         let (cpu, wall) = host.meter.spent();
-        let (fetches, fetched) = host.outgoing.spent();
-        Some(Usage { cpu, wall, fetches, fetched })
+        let (fetches, fetched, denied) = host.outgoing.spent();
+        Some(Usage { cpu, wall, fetches, fetched, denied })
     }
 }
 

@@ -238,6 +238,8 @@ async fn requests_are_counted_per_exchange() {
     let told = ask(&mut *link, &["http://a.example/"; 5].join("\n")).await.unwrap();
     assert_eq!(told, "200 5 hello\n200 5 hello\n200 5 hello\nHttpRequestDenied\nHttpRequestDenied");
     assert_eq!(ask(&mut *link, "http://a.example/").await.unwrap(), "HttpRequestDenied");
+    let usage = link.usage().unwrap();
+    assert_eq!((usage.fetches, usage.denied), (3, 3));
     assert_eq!(fetch.seen().len(), 3);
 }
 

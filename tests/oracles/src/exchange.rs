@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{End, Incoming, Reply, Route, Routes, StreamEvent, run};
-use rust_proxy_stream::upstream::{Backend, UpstreamReply, UpstreamRequest};
+use rust_proxy_stream::exchange::{Asking, End, Incoming, Reply, Route, Routes, StreamEvent, run};
+use rust_proxy_stream::upstream::{Backend, Forwarded, UpstreamReply, UpstreamRequest};
 use rust_proxy_stream::{ExchangeError, UpstreamError};
 
 #[derive(Debug, Clone)]
@@ -18,18 +18,18 @@ struct Upstream {
 
 #[async_trait]
 impl Backend for Upstream {
-    async fn forward(&self, _: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+    async fn forward(&self, _: UpstreamRequest) -> Result<Forwarded, UpstreamError> {
         if !self.streaming {
-            return Ok(UpstreamReply::Whole(Bytes::from(self.pieces.concat())));
+            return Ok(UpstreamReply::Whole(Bytes::from(self.pieces.concat())).into());
         }
-        Ok(UpstreamReply::Stream(Box::pin(stream::iter(self.pieces.clone().into_iter().map(Ok)))))
+        Ok(UpstreamReply::Stream(Box::pin(stream::iter(self.pieces.clone().into_iter().map(Ok)))).into())
     }
 }
 
 struct Scene(Route);
 
 impl Routes for Scene {
-    fn route(&self, _: &str) -> Option<Route> {
+    fn route(&self, _: &str, _: Asking<'_>) -> Option<Route> {
         Some(self.0.clone())
     }
 }

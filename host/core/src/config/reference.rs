@@ -17,7 +17,7 @@ pub(super) const SECRET_FIX: &str = "provide it, or name another place: \"env::N
 const DYNAMIC: &str = "dynamic::";
 
 /// Headers that never leave for a provider.
-const CLIENTS_OWN: [&str; 4] = ["authorization", "cookie", "host", "proxy-authorization"];
+pub(super) const CLIENTS_OWN: [&str; 4] = ["authorization", "cookie", "host", "proxy-authorization"];
 
 /// What a string or list of references came to. Prints its origin where that is not the file itself.
 pub(super) struct Text {

@@ -69,17 +69,17 @@ fn environment() -> BTreeMap<String, String> {
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-fn parse(text: &str) -> Result<Config, Problems> {
+pub(super) fn parse(text: &str) -> Result<Config, Problems> {
     Config::parse(text, "c.toml", &FILES, &environment())
 }
 
-fn accept(text: &str) -> Config {
+pub(super) fn accept(text: &str) -> Config {
     parse(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// `text` is refused with exactly the problem `expect`, given without the file's name.
 #[track_caller]
-fn check(text: &str, expect: &str) {
+pub(super) fn check(text: &str, expect: &str) {
     let problems = parse(text).expect_err("is refused").to_string();
     let expect = format!("c.toml:{expect}\n1 problem; nothing was started");
     assert_eq!(problems, expect);

@@ -5,18 +5,37 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rust_proxy_stream::chain::Pipeline;
-use rust_proxy_stream::exchange::{Route, Routes};
+use rust_proxy_stream::exchange::{Asking, Route, Routes};
+use rust_proxy_stream::upstream::Backend;
 use rust_proxy_wasm::{Component, Runtime};
 
+use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
+use super::upstreams::Upstreams;
 use super::{PluginInfo, StartError, Totals, notices, providers};
-use crate::config::{self, Config, Notice, Sources};
+use crate::config::{self, Choice, Config, Notice, Sources};
 use crate::kv::Stores;
+
+/// A model at work.
+pub(super) struct Model {
+    pipelines: Choice<Arc<Pipeline>>,
+    backend: Arc<dyn Backend>,
+    tallies: Tallies,
+}
+
+/// What a generation uses of what outlives it.
+#[derive(Clone, Copy)]
+pub(super) struct Outside<'a> {
+    pub(super) room: Room,
+    pub(super) runtime: &'a OnceLock<Runtime>,
+    pub(super) stores: &'a Stores,
+    pub(super) upstreams: &'a Upstreams,
+}
 
 pub(super) struct Generation {
     pub(super) number: u64,
-    pub(super) routes: BTreeMap<String, Route>,
+    pub(super) routes: BTreeMap<String, Model>,
     pub(super) plugins: Plugins,
     signers: Signers,
     pub(super) notices: Vec<Notice>,
@@ -38,10 +57,9 @@ impl Generation {
     pub(super) async fn make(
         config: &Config,
         before: Option<&Self>,
-        room: Room,
-        runtime: &OnceLock<Runtime>,
-        stores: &Stores,
+        outside: Outside<'_>,
     ) -> Result<Self, StartError> {
+        let Outside { room, runtime, stores, upstreams } = outside;
         let mut problems = Vec::new();
         let number = before.map_or(1, |before| before.number + 1);
         let mut sources = config.sources.clone();
@@ -50,17 +68,12 @@ impl Generation {
         let plugins = sandbox.load_plugins(config, before.map(|before| &before.plugins)).await;
         let signers = sandbox.load_signers(config, before.map(|before| &before.signers)).await;
         sandbox::check_roles(config, &plugins, &mut problems);
-        let pipelines: BTreeMap<&str, Arc<Pipeline>> = config
-            .pipelines
-            .iter()
-            .map(|(name, it)| (name.as_str(), Arc::new(sandbox::pipeline(it, &plugins))))
-            .collect();
+        let mut pipelines = sandbox::Pipelines::new(&plugins);
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
-            let pipeline =
-                model.pipeline.as_deref().and_then(|name| pipelines.get(name)).cloned().unwrap_or_default();
-            let backend = providers::backend(name, model, &signers, &mut problems);
-            routes.insert(name.clone(), Route { pipeline, backend });
+            let choice = config.choice(model, name).map(&mut |stages| pipelines.of(stages));
+            let (backend, tallies) = providers::backend(name, model, &signers, upstreams, &mut problems);
+            routes.insert(name.clone(), Model { pipelines: choice, backend, tallies });
         }
         if !problems.is_empty() {
             return Err(StartError(problems));
@@ -71,7 +84,7 @@ impl Generation {
             notices: notices::notices(config, &plugins, stores).await,
             plugins,
             signers,
-            headers: providers::dynamic_headers(config).into(),
+            headers: providers::headers(config).into(),
             exchange_max: config.server.exchange_max,
             sources,
             chat_model: config.server.chat_model.clone(),
@@ -92,7 +105,12 @@ impl Generation {
     }
 
     /// Counts what this generation loaded.
-    pub(super) fn register(&self, totals: &Totals) {
+    pub(super) fn register(&self, totals: &Totals, upstreams: &Upstreams) {
+        for (model, Model { tallies, .. }) in &self.routes {
+            for (provider, tally) in tallies {
+                upstreams.keep(model, provider, tally);
+            }
+        }
         for (name, loaded) in &self.plugins {
             if loaded.generation == self.number {
                 totals.add(name, self.number, loaded.it.total(), loaded.it.population());
@@ -111,8 +129,9 @@ impl Generation {
 }
 
 impl Routes for Generation {
-    fn route(&self, model: &str) -> Option<Route> {
-        self.routes.get(model).cloned()
+    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route> {
+        let Model { pipelines, backend, .. } = self.routes.get(model)?;
+        Some(Route { pipeline: Arc::clone(pipelines.choose(asking)), backend: Arc::clone(backend) })
     }
 
     fn chat_model(&self) -> Option<&str> {

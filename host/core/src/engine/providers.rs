@@ -5,30 +5,40 @@ use std::sync::Arc;
 
 use rust_proxy_stream::upstream::{Backend, TokenProvider};
 use rust_proxy_upstream::{
-    Client, DevApi, DevApiOptions, EgressError, OpenAi, Provider, Router, StaticToken,
+    Client, DevApi, DevApiOptions, EgressError, OpenAi, Provider, Router, StaticToken, Tally,
 };
 
 use super::StartProblem;
 use super::sandbox::Signers;
+use super::upstreams::Upstreams;
 use crate::config::{self, Config};
 
-/// The headers that any provider asks for.
-pub(super) fn dynamic_headers(config: &Config) -> Vec<String> {
+/// The headers that any provider or rule asks for.
+pub(super) fn headers(config: &Config) -> Vec<String> {
     let providers = config.models.values().flat_map(|model| model.providers.values());
     let headers = providers.flat_map(|provider| match provider {
         config::Provider::DevApi(provider) => provider.headers().map(str::to_owned).collect(),
         config::Provider::OpenAi(_) => Vec::new(),
     });
-    headers.collect::<BTreeSet<String>>().into_iter().collect()
+    headers
+        .chain(config.rule_headers().map(str::to_owned))
+        .collect::<BTreeSet<String>>()
+        .into_iter()
+        .collect()
 }
+
+/// The providers of a model, each with what it is counted by.
+pub(super) type Tallies = Vec<(String, Arc<Tally>)>;
 
 pub(super) fn backend(
     name: &str,
     model: &config::Model,
     signers: &Signers,
+    upstreams: &Upstreams,
     problems: &mut Vec<StartProblem>,
-) -> Arc<dyn Backend> {
+) -> (Arc<dyn Backend>, Tallies) {
     let mut providers = Vec::with_capacity(model.routing.len());
+    let mut tallies = Tallies::with_capacity(model.routing.len());
     for provider in &model.routing {
         let made = match model.providers.get(provider) {
             Some(config::Provider::OpenAi(settings)) => openai(provider, settings),
@@ -36,7 +46,11 @@ pub(super) fn backend(
             None => continue,
         };
         match made {
-            Ok(made) => providers.push(made),
+            Ok(made) => {
+                let tally = upstreams.tally(name, provider);
+                providers.push((made, Arc::clone(&tally)));
+                tallies.push((provider.clone(), tally));
+            }
             Err(error) => {
                 let settings = model.providers.get(provider);
                 let (model, provider) = (name.to_owned(), provider.clone());
@@ -47,7 +61,7 @@ pub(super) fn backend(
             }
         }
     }
-    Arc::new(Router::new(providers))
+    (Arc::new(Router::new(providers)), tallies)
 }
 
 fn openai(name: &str, settings: &config::OpenAi) -> Result<Provider, EgressError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::generation::Generation;
+use super::generation::{Generation, Outside};
 use super::{Engine, StartError, StartProblem};
 use crate::config::{Config, Source};
 
@@ -65,14 +65,19 @@ impl Engine {
         if !problems.is_empty() {
             return Err(StartError(problems));
         }
-        let next =
-            Generation::make(config, Some(&before), shared.room, &shared.runtime, &shared.stores).await?;
+        let outside = Outside {
+            room: shared.room,
+            runtime: &shared.runtime,
+            stores: &shared.stores,
+            upstreams: &shared.upstreams,
+        };
+        let next = Generation::make(config, Some(&before), outside).await?;
         let changes = before.sources.changes(&next.sources);
         if changes.is_empty() {
             return Ok(Reload::Unchanged);
         }
         let next = Arc::new(next);
-        next.register(&shared.totals);
+        next.register(&shared.totals, &shared.upstreams);
         shared.current.store(Arc::clone(&next));
         before.retire(&next);
         Ok(Reload::Changed { generation: next.number, changes })

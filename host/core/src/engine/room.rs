@@ -1,8 +1,7 @@
 //! How much there is room for. It is settled when an engine starts, since its pool of slots outlives reloads.
 
 use super::StartProblem;
-use super::sandbox::plugins_of;
-use crate::config::Config;
+use crate::config::{Choice, Config, Stages};
 
 /// The room of an engine.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +44,12 @@ impl Room {
     }
 }
 
+/// The most plugins that a pipeline has, or that its rules come to for a model.
 fn links(config: &Config) -> usize {
-    config.pipelines.values().map(|pipeline| plugins_of(pipeline).len()).max().unwrap_or(0)
+    let longest = |choice: &Choice<Stages>| choice.all().iter().map(|stages| stages.plugins().len()).max();
+    let own = config.pipelines.values().map(|pipeline| pipeline.own().plugins().len());
+    let resolved = config.models.iter().filter_map(|(name, model)| longest(&config.choice(model, name)));
+    own.chain(resolved).max().unwrap_or(0)
 }
 
 fn ready(config: &Config) -> usize {

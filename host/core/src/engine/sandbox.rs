@@ -12,7 +12,7 @@ use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, Signe
 
 use super::StartProblem;
 use super::room::Room;
-use crate::config::{self, Config, Digest, Source, Sources};
+use crate::config::{self, Config, Digest, Source, Sources, Stages};
 use crate::kv::Stores;
 
 /// Something that was loaded from a file, and what it was loaded from.
@@ -32,14 +32,6 @@ pub(super) struct Loaded<T> {
 pub(super) type Plugins = BTreeMap<String, Loaded<Component>>;
 /// By name, each with what it gets and gives.
 pub(super) type Signers = BTreeMap<String, Loaded<Signing>>;
-
-/// The plugins of a pipeline, each once.
-pub(super) fn plugins_of(pipeline: &config::Pipeline) -> Vec<&str> {
-    let mut names: Vec<&str> = pipeline.process.iter().chain(&pipeline.modify).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
 
 /// Where plugins and signers run; `None` where there are none, or where it could not be made.
 pub(super) fn runtime<'a>(
@@ -182,21 +174,48 @@ fn settings(plugin: &config::Plugin, stores: &Stores) -> Result<Settings, Egress
 /// A plugin stands only where it does something.
 pub(super) fn check_roles(config: &Config, plugins: &Plugins, problems: &mut Vec<StartProblem>) {
     for (pipeline, stages) in &config.pipelines {
-        let mut check = |stage, interface, names: &[String], has: fn(Roles) -> bool| {
+        let mut check = |place: &str, stage: &str, interface, names: &[String], has: fn(Roles) -> bool| {
             for plugin in names {
                 if plugins.get(plugin).is_some_and(|loaded| !has(loaded.it.roles())) {
-                    let (pipeline, plugin) = (pipeline.clone(), plugin.clone());
+                    let (pipeline, plugin) = (format!("{pipeline}{place}"), plugin.clone());
+                    let stage = stage.to_owned();
                     problems.push(StartProblem::Role { pipeline, stage, plugin, interface });
                 }
             }
         };
-        check("process", "processor", &stages.process, |roles| roles.processor);
-        check("modify", "response-modifier", &stages.modify, |roles| roles.modifier);
+        let lists = stages.when.iter().enumerate().filter_map(|(number, rule)| match &rule.effect {
+            config::Effect::Add { process, modify } => {
+                Some((format!(".when[{number}]"), ["process_also", "modify_also"], process, modify))
+            }
+            config::Effect::Use(_) => None,
+        });
+        let own = (String::new(), ["process", "modify"], &stages.process, &stages.modify);
+        for (place, [first, second], process, modify) in std::iter::once(own).chain(lists) {
+            check(&place, first, "processor", process, |roles| roles.processor);
+            check(&place, second, "response-modifier", modify, |roles| roles.modifier);
+        }
     }
 }
 
-pub(super) fn pipeline(stages: &config::Pipeline, plugins: &Plugins) -> Pipeline {
-    let names = plugins_of(stages);
+/// The pipelines of all models, each made once.
+pub(super) struct Pipelines<'a> {
+    plugins: &'a Plugins,
+    made: BTreeMap<Stages, Arc<Pipeline>>,
+}
+
+impl<'a> Pipelines<'a> {
+    pub(super) fn new(plugins: &'a Plugins) -> Self {
+        Self { plugins, made: BTreeMap::new() }
+    }
+
+    pub(super) fn of(&mut self, stages: Stages) -> Arc<Pipeline> {
+        let make = |stages: &Stages| Arc::new(pipeline(stages, self.plugins));
+        Arc::clone(self.made.entry(stages).or_insert_with_key(make))
+    }
+}
+
+fn pipeline(stages: &Stages, plugins: &Plugins) -> Pipeline {
+    let names = stages.plugins();
     let places = |links: &[String]| {
         links.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
     };

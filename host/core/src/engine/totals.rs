@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rust_proxy_stream::account::{Account, Total};
+use rust_proxy_stream::account::{Account, Times, Total};
 use rust_proxy_wasm::{Instances, Population};
 
 /// Generations of a plugin that are told apart, beside those that have instances left. What older ones did is kept as
@@ -20,6 +20,8 @@ pub struct PluginGeneration {
     pub generation: u64,
     /// What it did in the exchanges that have ended.
     pub account: Account,
+    /// What its calls took in each of them.
+    pub times: Times,
     /// Its instances.
     pub instances: Instances,
 }
@@ -69,11 +71,10 @@ impl Totals {
     pub(super) fn by_generation(&self) -> Vec<PluginGeneration> {
         let plugins = self.lock();
         let all = plugins.iter().flat_map(|(name, plugin)| plugin.kept.iter().map(move |it| (name, it)));
-        let one = |(name, loaded): (&String, &Loaded)| PluginGeneration {
-            name: name.clone(),
-            generation: loaded.generation,
-            account: loaded.total.snapshot(),
-            instances: loaded.population.count(),
+        let one = |(name, loaded): (&String, &Loaded)| {
+            let (account, times) = loaded.total.snapshot_with_times();
+            let (name, generation, instances) = (name.clone(), loaded.generation, loaded.population.count());
+            PluginGeneration { name, generation, account, times, instances }
         };
         all.map(one).collect()
     }

@@ -69,8 +69,7 @@ async fn chat_is_a_dialect_and_listed_headers_come_along() {
         .header("x-device-id", "twin")
         .header("x-other", "secret");
     let response = send(Fake::tells(), request, r#"{"message":"a"}"#).await;
-    let expect =
-        json!({ "dialect": "chat", "headers": [["x-device-id", "d"]], "body": r#"{"message":"a"}"# });
+    let expect = json!({ "dialect": "chat", "key": null, "headers": [["x-device-id", "d"]], "body": r#"{"message":"a"}"# });
     assert_eq!(read_json(response).await, expect);
 }
 

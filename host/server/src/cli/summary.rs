@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rust_proxy_core::config::{Config, Granted, Model, OnError, Plugin, Provider, Written};
+use rust_proxy_core::config::{Config, Effect, Granted, Model, OnError, Plugin, Provider, Written};
 use rust_proxy_core::{Engine, FILES, HTTP, Imports, KV, PluginInfo};
 
 use crate::text::one_line;
@@ -37,17 +37,28 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
 }
 
 fn describe(text: &mut String, config: &Config, model: &Model) {
-    let pipeline = model.pipeline.as_ref().and_then(|name| Some((name, config.pipelines.get(name)?)));
-    match pipeline {
-        Some((name, links)) => {
-            line(text, format_args!("  pipeline  {name}"));
-            for (stage, links) in [("process", &links.process), ("modify ", &links.modify)] {
-                if !links.is_empty() {
-                    line(text, format_args!("  {stage}   {}", links.join(" → ")));
-                }
+    // Its own pipeline, then those that rules choose.
+    let mut names: Vec<&str> = model.pipeline.as_deref().into_iter().collect();
+    if names.is_empty() {
+        line(text, format_args!("  pipeline  none: no plugins run"));
+    }
+    let mut next = 0;
+    while let Some(name) = names.get(next).copied() {
+        next += 1;
+        let Some(pipeline) = config.pipelines.get(name) else { continue };
+        line(text, format_args!("  pipeline  {name}"));
+        for (stage, links) in [("process", &pipeline.process), ("modify ", &pipeline.modify)] {
+            if !links.is_empty() {
+                line(text, format_args!("  {stage}   {}", links.join(" → ")));
             }
         }
-        None => line(text, format_args!("  pipeline  none: no plugins run")),
+        for rule in &pipeline.when {
+            line(text, format_args!("  when      {rule}"));
+            match &rule.effect {
+                Effect::Use(Some(other)) if !names.contains(&other.as_str()) => names.push(other),
+                _ => {}
+            }
+        }
     }
     for route in &model.routing {
         if let Some(provider) = model.providers.get(route) {

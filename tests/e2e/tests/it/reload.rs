@@ -75,6 +75,7 @@ async fn what_did_not_change_is_not_loaded_anew() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "reads a plugin that was built")]
 async fn a_bad_file_leaves_the_last_good_one_and_says_why() {
     let upstream = ScriptedUpstream::start([Script::says(["a secret apple"])]).await;
     let setup = masking(&upstream).toml("[plugins.emoji]\nfile = 'mine.wasm'");

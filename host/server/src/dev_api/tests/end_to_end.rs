@@ -53,7 +53,7 @@ impl Drop for Scene {
 }
 
 impl Routes for Scene {
-    fn route(&self, model: &str) -> Option<Route> {
+    fn route(&self, model: &str, _: exchange::Asking<'_>) -> Option<Route> {
         let route = || Route { pipeline: Arc::new(Pipeline::default()), backend: self.providers.clone() };
         (model == "ours").then(route)
     }
@@ -102,7 +102,11 @@ impl Scene {
         let limit = Duration::from_secs(30);
         let timeouts = Timeouts { connect: limit, first_byte: limit, idle: limit, total: limit };
         let backend = Backend::new(options, Client::new(timeouts).expect("a client"));
-        Self { providers: Arc::new(Providers::new(vec![Provider::DevApi(backend)])), signer, served }
+        Self {
+            providers: Arc::new(Providers::new(vec![(Provider::DevApi(backend), Arc::default())])),
+            signer,
+            served,
+        }
     }
 
     async fn ask(
@@ -113,7 +117,11 @@ impl Scene {
     ) -> Result<Reply, ExchangeError> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = body.to_string().into();
-        exchange::run(self, Incoming { request_id: "r1".to_owned(), dialect, body, headers }).await
+        exchange::run(
+            self,
+            Incoming { request_id: "r1".to_owned(), dialect, body, headers, ..Incoming::default() },
+        )
+        .await
     }
 }
 

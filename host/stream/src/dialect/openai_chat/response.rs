@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::chunk::{CHOICES_MAX, Call, Choice, Chunk, Field};
@@ -20,7 +21,7 @@ use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
 use crate::json::text as json_text;
 use crate::lane::CloseReason;
-use crate::sse;
+use crate::{sse, upstream};
 
 mod canned;
 mod frame;
@@ -51,6 +52,8 @@ pub(crate) struct Response {
     choices: Vec<ChoiceState>,
     queue: Queue,
     template: Template,
+    /// The last `usage`, as it came.
+    usage: String,
     /// Whether the last chunk could not be read; what was read of it has no place.
     broken: bool,
     /// The choice that was finished last.
@@ -141,7 +144,25 @@ impl Response {
         choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
     }
 
+    /// What the upstream said last that the answer took.
+    pub(crate) fn tokens(&self) -> Option<upstream::Tokens> {
+        #[derive(Deserialize)]
+        struct Usage {
+            #[serde(default)]
+            prompt_tokens: u64,
+            #[serde(default)]
+            completion_tokens: u64,
+        }
+        let Usage { prompt_tokens, completion_tokens } = serde_json::from_str(&self.usage).ok()?;
+        Some(upstream::Tokens { prompt: prompt_tokens, completion: completion_tokens })
+    }
+
     fn read_chunk(&mut self, mut frame: Frame, chunk: Chunk, flow: &mut Flow) -> Result<(), UpstreamError> {
+        if let Some(usage) = chunk.usage.clone().and_then(|usage| frame.data.get(usage)) {
+            // Some servers say it in each chunk; it is read once, at the end.
+            self.usage.clear();
+            self.usage.push_str(usage);
+        }
         if self.template.first.is_empty() {
             self.template.first.clone_from(&frame.data);
         }

@@ -8,6 +8,7 @@ use super::support::*;
 use super::*;
 use crate::lane::{Outcome, Stop};
 use crate::stage::{OnError, StageError};
+use crate::upstream::Tokens;
 
 fn failure_of(client: &Client) -> &UpstreamError {
     match &client.end {
@@ -232,5 +233,58 @@ fn the_upstream_is_read_as_fast_as_the_client_reads() {
     for parts in 0..6 {
         assert_eq!(scene.upstream.read.load(std::sync::atomic::Ordering::Relaxed), parts);
         assert!(matches!(ready(stream.next()), Some(StreamEvent::Frame(_))));
+    }
+}
+
+#[test]
+fn who_watches_hears_once_how_an_answer_went() {
+    let told = Some(Tokens { prompt: 1, completion: 2 });
+    let incomplete = |what: &str| Some(UpstreamError::Incomplete(what.into()));
+    let cut = Script::parts([role(), delta("a"), usage()]);
+    let lost = UpstreamError::Timeout("idle");
+    let parts = vec![Ok(Bytes::from(role())), Err(lost.clone())];
+    for (script, tokens, error) in [
+        (answer(&["a"]), told, None),
+        (cut, told, incomplete("choice 0 has no finish reason")),
+        (Script::Stream { parts, open: false }, None, Some(lost)),
+        (
+            Script::parts([delta("a"), "data: {\"error\":\"no\"}\n\n".into()]),
+            None,
+            Some(UpstreamError::Reported("no".into())),
+        ),
+    ] {
+        let scene = Scene::new(&[looking()], script);
+        Client::of(scene.stream().unwrap());
+        assert_eq!(*scene.upstream.heard.0.lock().unwrap(), [(tokens, error)]);
+    }
+    // The client has gone.
+    let scene = Scene::new(&[], answer(&["a"]).left_open());
+    let mut stream = scene.stream().unwrap();
+    while let Some(Some(StreamEvent::Frame(_))) = stream.next().now_or_never() {}
+    drop(stream);
+    assert_eq!(*scene.upstream.heard.0.lock().unwrap(), [(told, None)]);
+    // A link has failed.
+    let scene = Scene::new(&[Fake::failing_at("open", StageError::Failed("no".into()))], answer(&["a"]));
+    scene.stream().unwrap_err();
+    assert_eq!(*scene.upstream.heard.0.lock().unwrap(), [(None, None)]);
+}
+
+#[test]
+fn tokens_of_a_whole_answer_are_told() {
+    for (usage, tokens) in [
+        (
+            r#"{"prompt_tokens":7,"completion_tokens":9,"total_tokens":16}"#,
+            Some(Tokens { prompt: 7, completion: 9 }),
+        ),
+        (r#"{"prompt_tokens":7}"#, Some(Tokens { prompt: 7, completion: 0 })),
+        ("null", None),
+        (r#"{"prompt_tokens":"7"}"#, None),
+    ] {
+        let body = format!(
+            r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}"#
+        );
+        let scene = Scene::new(&[], Script::Whole(body));
+        scene.whole().unwrap();
+        assert_eq!(*scene.upstream.heard.0.lock().unwrap(), [(tokens, None)]);
     }
 }

@@ -126,6 +126,32 @@ fn a_processor_chooses_the_model_or_fails() {
     assert_eq!(failed, ExchangeError::Plugin { plugin: "fake".into(), error: failure() });
 }
 
+/// Two models, with a pipeline and an upstream each.
+struct Two {
+    m: Scene,
+    other: Scene,
+}
+
+impl Routes for Two {
+    fn route(&self, model: &str, asking: Asking<'_>) -> Option<Route> {
+        if model == "m" { self.m.route("m", asking) } else { self.other.route("m", asking) }
+    }
+}
+
+#[test]
+fn another_model_is_asked_within_the_same_pipeline() {
+    let route = Fake::deciding(Ok(Decision { route: Some("other".into()), ..Decision::default() }));
+    let m = Scene::new(&[route, masking(&["secret"], "*")], answer(&["m"]));
+    let two = Two { m, other: Scene::new(&[appending(" more")], answer(&["a secret"])) };
+    let body =
+        json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": "my secret" }] });
+    let incoming = Incoming { body: body.to_string().into(), ..Incoming::default() };
+    let Ok(Reply::Stream(stream)) = ready(run(&two, incoming)) else { panic!("a stream was asked for") };
+    assert_eq!(Client::of(stream).text(), "a *");
+    assert_eq!(two.m.upstream.asked.lock().unwrap().len(), 0);
+    assert_eq!(two.other.upstream.asked.lock().unwrap().len(), 1);
+}
+
 #[test]
 fn a_modifier_stops_at_its_first_call_or_later_at_any_chunking() {
     let body = [role(), delta("a"), delta("b"), finish(), usage(), DONE.to_owned()];

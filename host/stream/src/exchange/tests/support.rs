@@ -12,6 +12,7 @@ use super::client::Client;
 use super::links::Fake;
 use super::*;
 use crate::stage::Plugin;
+use crate::upstream::{Tokens, Watch};
 
 /// Nothing in this crate waits: a future is ready at once or waits for a script that goes no further.
 pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
@@ -49,14 +50,15 @@ pub(super) struct Upstream {
     /// How many parts of bodies were read.
     pub(super) read: Arc<AtomicUsize>,
     pub(super) asked: Mutex<Vec<UpstreamRequest>>,
+    pub(super) heard: Heard,
 }
 
 #[async_trait]
 impl Backend for Upstream {
-    async fn forward(&self, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+    async fn forward(&self, request: UpstreamRequest) -> Result<Forwarded, UpstreamError> {
         self.asked.lock().unwrap().push(request);
         match self.script.clone() {
-            Script::Whole(body) => Ok(UpstreamReply::Whole(Bytes::from(body))),
+            Script::Whole(body) => Ok(self.watched(UpstreamReply::Whole(Bytes::from(body)))),
             Script::Error(error) => Err(error),
             Script::Stream { parts, open } => {
                 let (guard, read) = (Arc::clone(&self.guard), Arc::clone(&self.read));
@@ -66,9 +68,28 @@ impl Backend for Upstream {
                     let _alive = &guard;
                     read.fetch_add(1, Ordering::Relaxed);
                 });
-                Ok(UpstreamReply::Stream(Box::pin(body)))
+                Ok(self.watched(UpstreamReply::Stream(Box::pin(body))))
             }
         }
+    }
+}
+
+/// How an answer went.
+type Told = (Option<Tokens>, Option<UpstreamError>);
+
+/// How answers went.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(pub(super) Arc<Mutex<Vec<Told>>>);
+
+impl Watch for Heard {
+    fn ended(self: Box<Self>, tokens: Option<Tokens>, error: Option<&UpstreamError>) {
+        self.0.lock().unwrap().push((tokens, error.cloned()));
+    }
+}
+
+impl Upstream {
+    fn watched(&self, reply: UpstreamReply) -> Forwarded {
+        Forwarded { reply, watch: Some(Box::new(self.heard.clone())) }
     }
 }
 
@@ -85,7 +106,7 @@ pub(super) struct Scene {
 }
 
 impl Routes for Scene {
-    fn route(&self, model: &str) -> Option<Route> {
+    fn route(&self, model: &str, _: Asking<'_>) -> Option<Route> {
         let route = || Route {
             pipeline: Arc::clone(&self.pipeline),
             backend: Arc::<Upstream>::clone(&self.upstream),
@@ -106,6 +127,7 @@ impl Scene {
                 guard: Arc::default(),
                 read: Arc::default(),
                 asked: Mutex::default(),
+                heard: Heard::default(),
             }),
         }
     }
