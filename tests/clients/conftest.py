@@ -14,6 +14,8 @@ from openai import OpenAI
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/debug/rust-proxy"
+# Compiled code of the plugins, not in the home of whoever runs the tests.
+CACHES = {"XDG_CACHE_HOME": str(ROOT / "target/test-caches")}
 CLIENT_KEY = "a-client-key-0123456789"
 OTHER_KEY = "another-key-0123456789"
 # Far longer than anything here takes: what did not come by then never will.
@@ -81,7 +83,7 @@ def started(log, *arguments, **variables):
     """As `running`, with what it prints after its URL."""
     with open(log, "w") as errors:
         command = subprocess.Popen(
-            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | variables
+            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | CACHES | variables
         )
     # One that never gets ready is ended, so that the line below is an empty one.
     too_late = threading.Timer(PATIENCE, command.kill)

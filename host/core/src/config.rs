@@ -13,9 +13,10 @@
 //! trusted, so paths may lead anywhere.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod admin;
+mod cache;
 mod dev_api;
 mod environment;
 mod files;
@@ -34,13 +35,14 @@ mod signers;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod units;
 
 pub use admin::Admin;
 pub use dev_api::DevApi;
 pub use environment::{Environment, ProcessEnvironment};
-pub(crate) use files::read as read_file;
 pub use files::{FileSource, Folder};
+pub(crate) use files::{read as read_file, read_up_to as read_file_up_to};
 pub use grant::{Granted, Written};
 pub use kv::Kv;
 pub use models::{Model, OpenAi, Provider, Timeouts};
@@ -51,8 +53,10 @@ pub use problems::{Notice, Place, Position, Problem, Problems};
 pub use secret::Secret;
 pub use server::{ClientKey, Server};
 pub use signers::Signer;
-pub(crate) use sources::{Digest, digest, hex};
+pub(crate) use sources::{Digest, digest};
 pub use sources::{Source, Sources};
+pub(crate) use trust::KEY_NAME;
+pub use trust::{FileHash, FileTrust, Pin, Signatures, SigningKey};
 
 use grant::Protected;
 use plugins::Plugins;
@@ -68,6 +72,10 @@ use reader::Table;
 pub struct Config {
     /// How clients reach the gateway.
     pub server: Server,
+    /// The folder where compiled plugins are kept; `None` compiles them at each start.
+    pub cache: Option<PathBuf>,
+    /// Whose signatures of plugins and signers count.
+    pub signatures: Signatures,
     /// How its operator does, if at all.
     pub admin: Option<Admin>,
     /// The plugins that pipelines use, by name.
@@ -137,7 +145,8 @@ impl Config {
         let mut server = root.section("server", server::read);
         let admin = admin::read(root, server.listen);
         let pipelines = pipelines::read(root);
-        let Plugins { plugins, directories, folders } = plugins::read(root, &pipelines.uses);
+        let Plugins { plugins, directories, folders, cache, signatures } =
+            plugins::read(root, &pipelines.uses);
         let kv = root.section("kv", kv::read);
         let signers = signers::read(root);
         let models = models::read(root, &pipelines.by_name, &signers);
@@ -158,6 +167,8 @@ impl Config {
         Self {
             server,
             admin,
+            cache,
+            signatures,
             plugins,
             pipelines: pipelines.by_name,
             kv,

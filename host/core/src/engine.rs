@@ -11,12 +11,13 @@ use rust_proxy_stream::ExchangeError;
 use rust_proxy_stream::account::Account;
 use rust_proxy_stream::exchange::{self, Incoming, Reply};
 use rust_proxy_upstream::EgressError;
-use rust_proxy_wasm::{Imports, Instances, LoadError, Runtime};
+use rust_proxy_wasm::{Cache, CacheCounts, CacheError, Imports, Instances, LoadError, Runtime};
 
 use crate::config::{Config, Notice, Source, Sources};
 use crate::deadline::Kept;
 use crate::kv::Stores;
 use crate::slots::{SlotCounts, Slots};
+use crate::trust::{Refusal, Standing};
 
 mod generation;
 mod notices;
@@ -67,8 +68,8 @@ pub struct PluginInfo {
     pub name: String,
     /// The component's file.
     pub file: PathBuf,
-    /// The SHA-256 of that file, in hexadecimal.
-    pub sha256: String,
+    /// What that file is, and who vouches for it.
+    pub standing: Standing,
     /// The generation in which it was loaded: what did not change since is not loaded anew.
     pub generation: u64,
     /// Its instances.
@@ -77,6 +78,18 @@ pub struct PluginInfo {
     pub description: String,
     /// What it imports.
     pub imports: Imports,
+}
+
+/// What a loaded signer is, for people.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SignerInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// What that file is, and who vouches for it.
+    pub standing: Standing,
 }
 
 /// Why a configuration could not be started: one block per problem.
@@ -99,6 +112,10 @@ enum StartProblem {
     Fetch { name: String, error: EgressError },
     #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]
     Signer { name: String, file: PathBuf, reason: String },
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("plugins.cache: {0}, or write cache = \"none\"")]
+    Cache(CacheError),
     #[error("server.streams_max: {0}; lower it")]
     Runtime(LoadError),
     #[error("models.{model}.providers.{provider}: {error}")]
@@ -156,6 +173,16 @@ impl Engine {
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.0.current.load().infos()
+    }
+
+    /// The signers that are loaded, by name.
+    pub fn signers(&self) -> Vec<SignerInfo> {
+        self.0.current.load().signer_infos()
+    }
+
+    /// What the cache of compiled code did; `None` where there is no cache.
+    pub fn cache(&self) -> Option<CacheCounts> {
+        self.0.runtime.get()?.cache().map(Cache::counts)
     }
 
     /// What each plugin did in all exchanges that have ended, by name.

@@ -18,9 +18,13 @@ mod deadline;
 mod engine;
 mod kv;
 mod slots;
+mod trust;
 
-pub use engine::{Engine, PluginGeneration, PluginInfo, ProviderCounts, Reload, StartError, needs_restart};
+pub use engine::{
+    Engine, PluginGeneration, PluginInfo, ProviderCounts, Reload, SignerInfo, StartError, needs_restart,
+};
 pub use rust_proxy_stream::account::Account;
 pub use rust_proxy_upstream::Counts;
-pub use rust_proxy_wasm::{FILES, HTTP, Imports, Instances, KV};
+pub use rust_proxy_wasm::{CacheCounts, FILES, HTTP, Imports, Instances, KV};
 pub use slots::SlotCounts;
+pub use trust::Standing;

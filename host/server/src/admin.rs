@@ -94,7 +94,7 @@ async fn state(State(App { reloader, token }): State<App>) -> Response {
     let plugin = |plugin: PluginInfo| PluginState {
         name: plugin.name,
         file: plugin.file.display().to_string(),
-        sha256: plugin.sha256,
+        sha256: plugin.standing.sha256.to_string(),
         generation: plugin.generation,
         instances: plugin.instances.live,
     };

@@ -12,6 +12,7 @@ use tempfile::TempPath;
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rust-proxy"));
     command.args(arguments).env_remove("RUST_LOG").env_remove("OPENAI_API_KEY");
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-caches"));
     command
 }
 

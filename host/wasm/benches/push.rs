@@ -201,7 +201,7 @@ async fn open_link() -> Box<dyn Link> {
         kv: None,
         total: Default::default(),
     };
-    let sandbox = Sandbox::new(RuntimeOptions { slots: 10 }).unwrap();
+    let sandbox = Sandbox::new(RuntimeOptions { slots: 10, ..RuntimeOptions::default() }).unwrap();
     let plugin = sandbox.load(&bytes("config/plugins/sensitive-word.wasm"), settings).await.unwrap();
     let mut link = plugin.start().await.unwrap();
     let context = Context {

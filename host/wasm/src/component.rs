@@ -9,10 +9,10 @@ use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_stream::kv::KeyValue;
 use rust_proxy_stream::stage::{Link, OnError, Plugin, StageError};
-use wasmtime::Engine;
 use wasmtime::component::{self, InstancePre, Linker};
 
 use crate::bindings::{lifecycle, processor, response_modifier, signer};
+use crate::compile::Compiler;
 use crate::files::Directory;
 use crate::imports::{self, HTTP, Imports, KV};
 use crate::instance::{Host, Instance};
@@ -150,14 +150,14 @@ pub(crate) struct Prepared {
 
 impl Component {
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         linker: &Linker<Host>,
         bytes: &[u8],
         settings: Settings,
         usage: Usage,
     ) -> Result<Self, LoadError> {
-        let component = compile(engine, bytes)?;
-        let imports = imports::classify(engine, &component, &settings, usage)?;
+        let component = compile(compiler, &settings.name, bytes).await?;
+        let imports = imports::classify(&compiler.engine, &component, &settings, usage)?;
         let roles = Roles {
             processor: exported(&component, "processor"),
             modifier: exported(&component, "response-modifier"),
@@ -318,13 +318,13 @@ impl fmt::Debug for Component {
     }
 }
 
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<component::Component, LoadError> {
+async fn compile(compiler: &Compiler, name: &str, bytes: &[u8]) -> Result<component::Component, LoadError> {
     if bytes.get(..4) == Some(b"\0asm") && bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err(LoadError::NotAComponent(
             "it is a core module; build it with `--target wasm32-wasip2`".to_owned(),
         ));
     }
-    component::Component::from_binary(engine, bytes).map_err(|error| not_compiled(bytes, &error))
+    compiler.load(name, bytes).await.map_err(|error| not_compiled(bytes, &error))
 }
 
 fn not_compiled(bytes: &[u8], error: &wasmtime::Error) -> LoadError {

@@ -4,12 +4,14 @@
 //! it out, and gives a [`Component`]; that is a [`Plugin`](rust_proxy_stream::stage::Plugin): it keeps
 //! configured instances ready and gives one to each exchange. An instance serves one exchange and is dropped:
 //! one store per instance, so that nothing of one user's stream can be seen by another's, and a trap ends
-//! nobody else's.
+//! nobody else's. A file is compiled once: a [`Cache`] keeps its code.
 //!
 //! [`Runtime::load_signer`] gives a [`Signer`], of a component or of a wasm-bindgen module: an instance serves
 //! one signature.
 
 mod bindings;
+mod cache;
+mod compile;
 mod component;
 mod convert;
 mod files;
@@ -25,6 +27,7 @@ mod ready;
 mod runtime;
 mod signer;
 
+pub use cache::{Cache, CacheCounts, CacheError};
 pub use component::{Component, LoadError, Roles, Settings};
 pub use files::Directory;
 pub use imports::{FILES, HTTP, Imports, KV};

@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
 use rust_proxy_stream::upstream::SignRequest;
-use wasmtime::{Engine, InstancePre, Linker, Store};
+use wasmtime::{InstancePre, Linker, Store};
 
 use self::abi::Abi;
 use self::javascript::Page;
+use crate::compile::Compiler;
 use crate::component::LoadError;
 use crate::guard::Caller;
 use crate::imports::Imports;
@@ -45,7 +46,7 @@ struct Broken(&'static str);
 
 impl Module {
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         bytes: &[u8],
         settings: SignerSettings,
     ) -> Result<Self, LoadError> {
@@ -57,11 +58,11 @@ impl Module {
             ));
         }
         let unfit = |error: wasmtime::Error| LoadError::NotASigner(format!("{error:#}"));
-        let module = wasmtime::Module::from_binary(engine, bytes).map_err(unfit)?;
+        let module: wasmtime::Module = compiler.load(&name, bytes).await.map_err(unfit)?;
         let functions = javascript::functions(&module)?;
         let (function, abi) =
             Abi::find(&module, export.as_deref(), arguments.len()).map_err(LoadError::Signer)?;
-        let mut linker = Linker::new(engine);
+        let mut linker = Linker::new(&compiler.engine);
         for (import, function) in module.imports().zip(&functions) {
             function.link(&mut linker, &import).map_err(unfit)?;
         }

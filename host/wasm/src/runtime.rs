@@ -6,6 +6,8 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::cache::Cache;
+use crate::compile::Compiler;
 use crate::component::{Component, LoadError, Settings, Usage};
 use crate::instance::Host;
 use crate::signer::{Signer, SignerSettings};
@@ -27,16 +29,18 @@ const TABLE_ELEMENTS: usize = 100_000;
 const INSTANCE_SIZE: usize = 4 << 20;
 
 /// How large a [`Runtime`] is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct RuntimeOptions {
     /// How many instances there can be at once. Past it, making one fails.
     pub slots: u32,
+    /// Where compiled code is kept; `None` compiles at each load.
+    pub cache: Option<Cache>,
 }
 
 /// One engine: compiles components and gives their instances room.
 #[derive(Clone)]
 pub struct Runtime {
-    engine: Engine,
+    compiler: Compiler,
     /// What every component has.
     linker: Arc<Linker<Host>>,
 }
@@ -48,13 +52,14 @@ impl Runtime {
     /// The reason, where the machine has no room for that many slots.
     pub fn new(options: RuntimeOptions) -> Result<Self, LoadError> {
         let build = || -> wasmtime::Result<Self> {
-            let engine = Engine::new(&config(options))?;
+            let engine = Engine::new(&config(options.slots))?;
             let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-            Ok(Self { engine, linker: Arc::new(linker) })
+            let compiler = Compiler { engine, cache: options.cache };
+            Ok(Self { compiler, linker: Arc::new(linker) })
         };
         let runtime = build().map_err(|error| LoadError::Engine(format!("{error:#}")))?;
-        let engine = runtime.engine.weak();
+        let engine = runtime.compiler.engine.weak();
         // Ends with the engine. A thread of its own: the runtime's threads may be busy with guests.
         let ticker = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
             while let Some(engine) = engine.upgrade() {
@@ -67,12 +72,18 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// Where compiled code is kept.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cache> {
+        self.compiler.cache.as_ref()
+    }
+
     /// Checks, compiles and tries out a component: it is instantiated and configured once.
     ///
     /// # Errors
     /// [`LoadError`], which says what to change.
     pub async fn load(&self, bytes: &[u8], settings: Settings) -> Result<Component, LoadError> {
-        Component::load(&self.engine, &self.linker, bytes, settings, Usage::Plugin).await
+        Component::load(&self.compiler, &self.linker, bytes, settings, Usage::Plugin).await
     }
 
     /// Checks, compiles and tries out a signer: a component of the world `signer-plugin`, or a wasm-bindgen
@@ -83,7 +94,7 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`], which says what to change.
     pub async fn load_signer(&self, bytes: &[u8], settings: SignerSettings) -> Result<Signer, LoadError> {
-        Signer::load(&self.engine, &self.linker, bytes, settings).await
+        Signer::load(&self.compiler, &self.linker, bytes, settings).await
     }
 }
 
@@ -93,8 +104,7 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-fn config(options: RuntimeOptions) -> Config {
-    let slots = options.slots;
+fn config(slots: u32) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES))

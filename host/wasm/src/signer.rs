@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use rust_proxy_stream::stage::{Fault, FaultKind, OnError, StageError};
 use rust_proxy_stream::upstream::{SignRequest, Signer as Sign};
 use tokio::sync::Semaphore;
-use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use crate::compile::Compiler;
 use crate::component::{Component, LoadError, Settings, Usage};
 use crate::imports::Imports;
 use crate::instance::Host;
@@ -60,16 +60,18 @@ impl Signer {
     pub const SLOTS: u32 = (AT_ONCE + READY) as u32;
 
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         linker: &Linker<Host>,
         bytes: &[u8],
         settings: SignerSettings,
     ) -> Result<Self, LoadError> {
         let name = settings.name.as_str().into();
         let kind = match bytes.get(..8) {
-            Some(b"\0asm\x01\0\0\0") => Kind::Module(Arc::new(Module::load(engine, bytes, settings).await?)),
+            Some(b"\0asm\x01\0\0\0") => {
+                Kind::Module(Arc::new(Module::load(compiler, bytes, settings).await?))
+            }
             Some([0, b'a', b's', b'm', ..]) => {
-                Kind::Component(component(engine, linker, bytes, settings).await?)
+                Kind::Component(component(compiler, linker, bytes, settings).await?)
             }
             _ => return Err(LoadError::NotASigner("it is no WebAssembly".to_owned())),
         };
@@ -112,7 +114,7 @@ impl fmt::Debug for Signer {
 }
 
 async fn component(
-    engine: &Engine,
+    compiler: &Compiler,
     linker: &Linker<Host>,
     bytes: &[u8],
     settings: SignerSettings,
@@ -127,5 +129,5 @@ async fn component(
     let (on_error, ready, total) = (OnError::FailClosed, READY.into(), Arc::default());
     let (fetch, directories, kv) = (None, Vec::new(), None);
     let settings = Settings { name, config_json, limits, on_error, ready, fetch, directories, kv, total };
-    Component::load(engine, linker, bytes, settings, Usage::Signer).await
+    Component::load(compiler, linker, bytes, settings, Usage::Signer).await
 }

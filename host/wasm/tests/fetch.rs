@@ -131,7 +131,7 @@ fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
 }
 
 async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {
-    let runtime = Runtime::new(RuntimeOptions { slots: 4 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { slots: 4, ..RuntimeOptions::default() }).unwrap();
     let settings = settings(limits, Some(Arc::clone(fetch) as Arc<dyn Fetch>));
     runtime.load(&guest("fetch"), settings).await.unwrap().start().await.unwrap()
 }
@@ -159,7 +159,7 @@ async fn told(text: &str) -> String {
 
 #[tokio::test]
 async fn an_import_that_is_not_granted_is_refused_with_the_line_that_grants_it() {
-    let runtime = Runtime::new(RuntimeOptions { slots: 4 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { slots: 4, ..RuntimeOptions::default() }).unwrap();
     let refused = runtime.load(&guest("fetch"), settings(LIMITS, None)).await.unwrap_err();
     assert!(matches!(refused, LoadError::NotGranted { .. }), "{refused}");
     let text = refused.to_string();

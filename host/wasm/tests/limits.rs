@@ -13,7 +13,7 @@ use rust_proxy_stream::account::Usage;
 use rust_proxy_stream::item::{Body, Item};
 use rust_proxy_stream::lane::{Batch, Channel, CloseReason, Lane, Piece};
 use rust_proxy_stream::stage::{Context, FaultKind, Link, OnError, Plugin, StageError};
-use rust_proxy_wasm::{Component, Limits, LoadError, Runtime, RuntimeOptions, Settings};
+use rust_proxy_wasm::{Cache, Component, Limits, LoadError, Runtime, RuntimeOptions, Settings};
 
 const LIMITS: Limits = Limits {
     memory: 16 << 20,
@@ -28,6 +28,12 @@ const LIMITS: Limits = Limits {
 fn guest(path: &str) -> Vec<u8> {
     let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask build-plugins`"))
+}
+
+/// Compiled once for all tests.
+fn cache() -> Option<Cache> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-caches/rust-proxy");
+    Cache::open(folder.as_ref()).ok()
 }
 
 fn settings(config_json: &str, limits: Limits) -> Settings {
@@ -46,7 +52,7 @@ fn settings(config_json: &str, limits: Limits) -> Settings {
 }
 
 async fn load(config_json: &str, limits: Limits) -> Result<Component, LoadError> {
-    let runtime = Runtime::new(RuntimeOptions { slots: 8 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { slots: 8, cache: cache() }).unwrap();
     runtime.load(&guest("target/guests/fault.wasm"), settings(config_json, limits)).await
 }
 
@@ -205,7 +211,7 @@ async fn an_instance_whose_call_did_not_return_is_not_called_again() {
 
 #[tokio::test]
 async fn what_is_not_a_plugin_is_refused_with_the_cure() {
-    let runtime = Runtime::new(RuntimeOptions { slots: 2 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { slots: 2, ..RuntimeOptions::default() }).unwrap();
     let imports = r#"(component (import "wasi:http/outgoing-handler@0.2.3" (instance)))"#;
     let truncated = guest("target/guests/fault.wasm")[..1000].to_vec();
     for (bytes, expected) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rust_proxy_sign::{Signed, built_in_key, sign};
 use rust_proxy_stream::stage::{FaultKind, StageError};
 use rust_proxy_stream::upstream::{SignRequest, Signer as _};
-use rust_proxy_wasm::{Limits, LoadError, Runtime, RuntimeOptions, Signer, SignerSettings};
+use rust_proxy_wasm::{Cache, Limits, LoadError, Runtime, RuntimeOptions, Signer, SignerSettings};
 
 const LIMITS: Limits = Limits {
     memory: 16 << 20,
@@ -26,6 +26,12 @@ fn built(file: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask build-signer`"))
 }
 
+/// Compiled once for all tests.
+fn cache() -> Option<Cache> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-caches/rust-proxy");
+    Cache::open(folder.as_ref()).ok()
+}
+
 fn settings(arguments: &[&str]) -> SignerSettings {
     SignerSettings {
         name: "dev".to_owned(),
@@ -37,7 +43,10 @@ fn settings(arguments: &[&str]) -> SignerSettings {
 }
 
 async fn load(bytes: &[u8], settings: SignerSettings) -> Result<Signer, LoadError> {
-    Runtime::new(RuntimeOptions { slots: Signer::SLOTS }).unwrap().load_signer(bytes, settings).await
+    Runtime::new(RuntimeOptions { slots: Signer::SLOTS, cache: cache() })
+        .unwrap()
+        .load_signer(bytes, settings)
+        .await
 }
 
 fn request(values: [&str; 4]) -> SignRequest {
@@ -365,7 +374,7 @@ async fn settings_that_do_not_fit_are_refused() {
     assert!(load(&module, export("sign")).await.is_ok());
     assert!(load(&component, export("sign")).await.is_ok());
     // Each is loaded for what it is.
-    let runtime = Runtime::new(RuntimeOptions { slots: 2 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { slots: 2, ..RuntimeOptions::default() }).unwrap();
     let settings = rust_proxy_wasm::Settings {
         name: "sign".to_owned(),
         config_json: "{}".to_owned(),

@@ -21,6 +21,8 @@ use crate::wire::{SOCKET_BUFFER, within};
 
 /// Where `cargo xtask build-plugins` puts components.
 const COMPONENTS: [&str; 2] = ["config/plugins", "target/guests"];
+/// Where gateways of tests keep compiled code, so that each component is compiled once for all tests.
+pub const CACHES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-caches");
 
 /// What the configuration's file is called.
 const CONFIGURATION: &str = "gateway.toml";
@@ -57,7 +59,7 @@ impl Setup {
             variables: keys.into(),
             files: Vec::new(),
         };
-        setup.variable("UPSTREAM", "http://127.0.0.1:1/v1/")
+        setup.variable("UPSTREAM", "http://127.0.0.1:1/v1/").variable("XDG_CACHE_HOME", CACHES)
     }
 
     /// What the model `m` asks; other providers can name it as `env::UPSTREAM`.

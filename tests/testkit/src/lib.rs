@@ -19,14 +19,16 @@
 
 mod gateway;
 mod lanes;
+mod minisign;
 mod redis;
 mod response;
 mod script;
 mod upstream;
 mod wire;
 
-pub use gateway::{Connection, Setup, TestGateway};
+pub use gateway::{CACHES, Connection, Setup, TestGateway};
 pub use lanes::{Place, lanes};
+pub use minisign::Minisign;
 pub use redis::RedisServer;
 pub use response::{Response, deltas};
 pub use script::{Gate, Script, frame};

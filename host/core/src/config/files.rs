@@ -90,10 +90,16 @@ pub(super) fn real(path: &Path) -> PathBuf {
 /// # Errors
 /// The error of the system, or `InvalidData` for a file that is too long.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(path, FILE_MAX)
+}
+
+/// As [`read`], with a bound of `max` bytes.
+pub(crate) fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open_ambient(path, ambient_authority())?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 MiB"));
+    File::open_ambient(path, ambient_authority())?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let message = format!("longer than {} KiB", max >> 10);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(bytes)
 }

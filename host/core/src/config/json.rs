@@ -11,12 +11,14 @@ use super::reference::{SECRET_FIX, is_reference};
 pub(super) struct Json {
     pub(super) real: Value,
     pub(super) shown: Value,
+    /// Whether there is a secret in it.
+    pub(super) secret: bool,
 }
 
 impl Json {
     fn plain(value: impl Into<Value>) -> Self {
         let real = value.into();
-        Self { shown: real.clone(), real }
+        Self { shown: real.clone(), real, secret: false }
     }
 
     pub(super) fn empty() -> Self {
@@ -38,12 +40,14 @@ pub(super) fn list(node: &Node<'_>) -> Vec<Value> {
 fn object<'a>(entries: impl IntoIterator<Item = (String, Node<'a>)>) -> Json {
     let mut real = Map::new();
     let mut shown = Map::new();
+    let mut secret = false;
     for (key, node) in entries {
         let json = value(&node).unwrap_or_default();
+        secret |= json.secret;
         shown.insert(key.clone(), json.shown);
         real.insert(key, json.real);
     }
-    Json { real: Value::Object(real), shown: Value::Object(shown) }
+    Json { real: Value::Object(real), shown: Value::Object(shown), secret }
 }
 
 fn value(node: &Node<'_>) -> Option<Json> {
@@ -67,9 +71,11 @@ fn value(node: &Node<'_>) -> Option<Json> {
         },
         DeValue::Array(_) => {
             let items = node.items();
-            let items = items.iter().map(|item| value(item).unwrap_or_default());
-            let (real, shown): (Vec<_>, Vec<_>) = items.map(|json| (json.real, json.shown)).unzip();
-            Json { real: Value::Array(real), shown: Value::Array(shown) }
+            let items: Vec<Json> = items.iter().map(|item| value(item).unwrap_or_default()).collect();
+            let secret = items.iter().any(|item| item.secret);
+            let (real, shown): (Vec<_>, Vec<_>) =
+                items.into_iter().map(|json| (json.real, json.shown)).unzip();
+            Json { real: Value::Array(real), shown: Value::Array(shown), secret }
         }
         DeValue::Table(entries) => {
             let mut keys = entries.iter().map(|(key, _)| key.get_ref().as_ref());
@@ -90,7 +96,7 @@ fn file(node: &Node<'_>) -> Option<Json> {
         }
         Ok(text) => {
             let shown = format!("(file {name}, {} bytes)", text.len()).into();
-            Some(Json { real: text.into(), shown })
+            Some(Json { real: text.into(), shown, secret: false })
         }
         Err(error) => node.problem(error, "paths start at the folder of this file"),
     }
@@ -98,5 +104,5 @@ fn file(node: &Node<'_>) -> Option<Json> {
 
 fn secret(node: &Node<'_>) -> Option<Json> {
     let secret = node.secret(SECRET_FIX)?;
-    Some(Json { real: secret.expose().into(), shown: "(secret)".into() })
+    Some(Json { real: secret.expose().into(), shown: "(secret)".into(), secret: true })
 }

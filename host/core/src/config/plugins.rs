@@ -10,11 +10,13 @@ use serde_json::Value;
 pub use rust_proxy_stream::stage::OnError;
 pub use rust_proxy_wasm::Limits;
 
+use super::cache;
 use super::grant::{self, Found, Granted};
 use super::json::{self, Json};
 use super::problems::nearest;
 use super::reader::{Node, Table};
 use super::sources::{Digest, digest};
+use super::trust::{self, FileTrust, Signatures};
 
 /// Room for a guest in Rust or C with many thousand words; interpreters (Python) need more.
 const MEMORY: u64 = 16 << 20;
@@ -49,6 +51,10 @@ pub struct Plugin {
     pub config: Value,
     /// The same for people: secrets and the text of files left out.
     pub config_shown: Value,
+    /// Whether there are secrets in it.
+    pub secrets: bool,
+    /// Which file it may be.
+    pub trust: FileTrust,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -63,7 +69,18 @@ impl Plugin {
     /// What it is loaded from: its file, and all that it is given. Equal for two that need not be loaded twice.
     pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
         // Every field by name, so that none is forgotten. What is for people only does not count.
-        let Self { name, file: _, config, config_shown: _, limits, grant, on_error, ready } = self;
+        let Self {
+            name,
+            file: _,
+            config,
+            config_shown: _,
+            secrets: _,
+            trust: _,
+            limits,
+            grant,
+            on_error,
+            ready,
+        } = self;
         let grant = grant.as_ref().map(|Granted { http, directories, kv }| {
             (
                 http.as_ref().map(|it| &it.value),
@@ -81,6 +98,7 @@ impl fmt::Debug for Plugin {
             .field("name", &self.name)
             .field("file", &self.file)
             .field("config", &self.config_shown)
+            .field("trust", &self.trust)
             .field("limits", &self.limits)
             .field("grant", &self.grant)
             .field("on_error", &self.on_error)
@@ -96,6 +114,9 @@ pub(super) struct Plugins<'a> {
     pub(super) directories: Vec<Found<'a>>,
     /// Folders of the gateway's own, of which nothing is granted.
     pub(super) folders: Vec<(&'static str, PathBuf)>,
+    /// Where compiled code is kept.
+    pub(super) cache: Option<PathBuf>,
+    pub(super) signatures: Signatures,
 }
 
 /// Reads `[plugins]`; `uses` are the names in pipelines, each with the place of its first use.
@@ -104,6 +125,7 @@ pub(super) fn read<'a>(root: &mut Table<'a>, uses: &[(String, Node<'a>)]) -> Plu
         let mut directories = Vec::new();
         let folder = t.get("folder").and_then(|node| node.text());
         let folder = PathBuf::from(folder.map_or("plugins".to_owned(), |text| text.value));
+        let (cache, signatures) = (cache::read(t), trust::signatures(t));
         let tables = t.rest();
         let mut plugins = BTreeMap::new();
         for (name, node) in &tables {
@@ -127,8 +149,9 @@ pub(super) fn read<'a>(root: &mut Table<'a>, uses: &[(String, Node<'a>)]) -> Plu
             Some((name.clone(), plugin))
         });
         let plugins = resolved.collect();
-        let folders = vec![("the plugin folder", t.node.files().resolve(&folder))];
-        Plugins { plugins, directories, folders }
+        let mut folders = vec![("the plugin folder", t.node.files().resolve(&folder))];
+        folders.extend(cache.clone().map(|cache| ("the cache folder", cache)));
+        Plugins { plugins, directories, folders, cache, signatures }
     })
 }
 
@@ -160,7 +183,7 @@ fn plugin<'a>(name: &str, folder: &Path, t: &mut Table<'a>, directories: &mut Ve
     let grant = t.get("grant").and_then(|node| grant::read(&node, directories));
     let http = grant.as_ref().is_some_and(|granted| granted.http.is_some());
     let wall = if http { WALL_WITH_HTTP } else { WALL };
-    let Json { real: config, shown: config_shown } =
+    let Json { real: config, shown: config_shown, secret: secrets } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let choices =
         [("fail_closed", OnError::FailClosed), ("fail_open", OnError::FailOpen), ("skip", OnError::Skip)];
@@ -170,6 +193,8 @@ fn plugin<'a>(name: &str, folder: &Path, t: &mut Table<'a>, directories: &mut Ve
         file,
         config,
         config_shown,
+        secrets,
+        trust: trust::read(t),
         limits: t.section("limits", |t| limits(t, wall)),
         grant,
         on_error: on_error.unwrap_or(OnError::FailClosed),

@@ -35,6 +35,7 @@ pub(super) fn read<T>(
         text,
         files: &recorder,
         env: &recorder,
+        unrecorded_env: env,
         empty: DeTable::new(),
         broken: RefCell::default(),
         problems: RefCell::default(),
@@ -58,6 +59,8 @@ struct Reading<'a> {
     text: &'a str,
     files: &'a dyn FileSource,
     env: &'a dyn Environment,
+    /// The same without its recorder.
+    unrecorded_env: &'a dyn Environment,
     /// Stands in for a section that is not there.
     empty: DeTable<'a>,
     /// The lines that are not TOML.

@@ -15,6 +15,7 @@ use super::plugins::{self, Limits};
 use super::problems::suggest;
 use super::reader::{Node, Table};
 use super::sources::{Digest, digest};
+use super::trust::{self, FileTrust};
 
 /// What the seeds' signer takes, in its order.
 const ARGUMENTS: [Argument; 4] =
@@ -38,6 +39,10 @@ pub struct Signer {
     pub config: Value,
     /// The same for people: secrets and the text of files left out.
     pub config_shown: Value,
+    /// Whether there are secrets in it.
+    pub secrets: bool,
+    /// Which file it may be.
+    pub trust: FileTrust,
     /// What it may use.
     pub limits: Limits,
 }
@@ -46,7 +51,18 @@ impl Signer {
     /// What it is loaded from: its file, and all that it is given. Equal for two that need not be loaded twice.
     pub(crate) fn fingerprint(&self, file: &Digest) -> Digest {
         // Every field by name, so that none is forgotten. What is for people only does not count.
-        let Self { name, file: _, export, arguments, results, config, config_shown: _, limits } = self;
+        let Self {
+            name,
+            file: _,
+            export,
+            arguments,
+            results,
+            config,
+            config_shown: _,
+            secrets: _,
+            trust: _,
+            limits,
+        } = self;
         digest(
             format!("{:?}", (name, file, export, arguments, results, config.to_string(), limits)).as_bytes(),
         )
@@ -62,6 +78,7 @@ impl fmt::Debug for Signer {
             .field("arguments", &self.arguments)
             .field("results", &self.results)
             .field("config", &self.config_shown)
+            .field("trust", &self.trust)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -95,9 +112,10 @@ fn signer(name: &str, t: &mut Table<'_>) -> Option<Signer> {
     let export = t.get("export").and_then(|node| node.name());
     let arguments = t.get("arguments").map(|node| arguments(&node));
     let results = results(t);
-    let Json { real: config, shown: config_shown } =
+    let Json { real: config, shown: config_shown, secret: secrets } =
         t.get("config").map_or_else(Json::empty, |node| json::read(&node));
     let limits = t.section("limits", |t| plugins::limits(t, plugins::WALL));
+    let trust = trust::read(t);
     Some(Signer {
         name: name.to_owned(),
         file: file?,
@@ -106,6 +124,8 @@ fn signer(name: &str, t: &mut Table<'_>) -> Option<Signer> {
         results: results?,
         config,
         config_shown,
+        secrets,
+        trust,
         limits,
     })
 }

@@ -10,6 +10,7 @@ use super::*;
 mod capabilities;
 mod dev_api;
 mod refused;
+mod trust;
 
 /// The smallest file that is right; checks add to it.
 const BASE: &str = "[models.m]
@@ -63,6 +64,10 @@ fn environment() -> BTreeMap<String, String> {
         ("SHORT_KEY", "short-secret"),
         ("SPACED_KEY", "spaced secret 0123456789"),
         ("EMPTY", ""),
+        (
+            "MINISIGN_KEY",
+            "untrusted comment: a file\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",
+        ),
         ("REDIS_URL", "redis://user:redis-secret@redis.example:6380/1"),
         ("URL", "https://user:url-secret@example.com/"),
     ];

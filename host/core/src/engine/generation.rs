@@ -13,9 +13,10 @@ use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
 use super::upstreams::Upstreams;
-use super::{PluginInfo, StartError, Totals, notices, providers};
-use crate::config::{self, Choice, Config, Notice, Sources};
+use super::{PluginInfo, SignerInfo, StartError, Totals, notices, providers};
+use crate::config::{Choice, Config, Notice, Sources};
 use crate::kv::Stores;
+use crate::trust::History;
 
 /// A model at work.
 pub(super) struct Model {
@@ -44,6 +45,8 @@ pub(super) struct Generation {
     /// Those of the configuration, and the files of plugins and signers.
     pub(super) sources: Sources,
     chat_model: Option<String>,
+    /// Up to this generation.
+    history: History,
 }
 
 impl Generation {
@@ -64,7 +67,15 @@ impl Generation {
         let number = before.map_or(1, |before| before.number + 1);
         let mut sources = config.sources.clone();
         let runtime = sandbox::runtime(config, room, runtime, &mut problems);
-        let mut sandbox = Sandbox { runtime, number, stores, sources: &mut sources, problems: &mut problems };
+        let mut history = before.map(|before| before.history.clone()).unwrap_or_default();
+        let mut sandbox = Sandbox {
+            runtime,
+            number,
+            stores,
+            sources: &mut sources,
+            history: &history,
+            problems: &mut problems,
+        };
         let plugins = sandbox.load_plugins(config, before.map(|before| &before.plugins)).await;
         let signers = sandbox.load_signers(config, before.map(|before| &before.signers)).await;
         sandbox::check_roles(config, &plugins, &mut problems);
@@ -78,6 +89,8 @@ impl Generation {
         if !problems.is_empty() {
             return Err(StartError(problems));
         }
+        history.take_in(plugins.values().map(|loaded| (&*loaded.file, &loaded.standing)));
+        history.take_in(signers.values().map(|loaded| (&*loaded.file, &loaded.standing)));
         Ok(Self {
             number,
             routes,
@@ -88,6 +101,7 @@ impl Generation {
             exchange_max: config.server.exchange_max,
             sources,
             chat_model: config.server.chat_model.clone(),
+            history,
         })
     }
 
@@ -95,13 +109,22 @@ impl Generation {
         let info = |(name, loaded): (&String, &Loaded<Component>)| PluginInfo {
             name: name.clone(),
             file: loaded.file.clone(),
-            sha256: config::hex(&loaded.digest),
+            standing: loaded.standing.clone(),
             generation: loaded.generation,
             instances: loaded.it.instances(),
             description: loaded.it.description().to_owned(),
             imports: loaded.it.imports().clone(),
         };
         self.plugins.iter().map(info).collect()
+    }
+
+    pub(super) fn signer_infos(&self) -> Vec<SignerInfo> {
+        let info = |(name, loaded): (&String, &Loaded<_>)| SignerInfo {
+            name: name.clone(),
+            file: loaded.file.clone(),
+            standing: loaded.standing.clone(),
+        };
+        self.signers.iter().map(info).collect()
     }
 
     /// Counts what this generation loaded.

@@ -8,20 +8,22 @@ use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::fetch::Fetch;
 use rust_proxy_upstream::dev_api::Signing;
 use rust_proxy_upstream::{EgressError, GuardedFetch};
-use rust_proxy_wasm::{Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings};
+use rust_proxy_wasm::{
+    Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, SignerSettings,
+};
 
 use super::StartProblem;
 use super::room::Room;
 use crate::config::{self, Config, Digest, Source, Sources, Stages};
 use crate::kv::Stores;
+use crate::trust::{self, File, History, Rules, Standing};
 
 /// Something that was loaded from a file, and what it was loaded from.
 #[derive(Clone)]
 pub(super) struct Loaded<T> {
     pub(super) it: T,
     pub(super) file: PathBuf,
-    /// Of the file.
-    pub(super) digest: Digest,
+    pub(super) standing: Standing,
     /// Of the file and all settings.
     fingerprint: Digest,
     /// The generation that loaded it.
@@ -46,10 +48,26 @@ pub(super) fn runtime<'a>(
     if let Some(made) = runtime.get() {
         return Some(made);
     }
-    match Runtime::new(RuntimeOptions { slots: room.slots() }) {
+    match Runtime::new(RuntimeOptions { slots: room.slots(), cache: cache(config, problems) }) {
         Ok(made) => Some(runtime.get_or_init(|| made)),
         Err(error) => {
             problems.push(StartProblem::Runtime(error));
+            None
+        }
+    }
+}
+
+/// Where compiled code is kept. A folder that is not there is no problem; one that is not safe is.
+fn cache(config: &Config, problems: &mut Vec<StartProblem>) -> Option<Cache> {
+    match Cache::open(config.cache.as_deref()?) {
+        Ok(cache) => Some(cache),
+        Err(error @ CacheError::Unusable { .. }) => {
+            let error = error.to_string();
+            tracing::warn!(error, "there is no cache, so each start compiles; see `cache` of [plugins]");
+            None
+        }
+        Err(error) => {
+            problems.push(StartProblem::Cache(error));
             None
         }
     }
@@ -63,6 +81,8 @@ pub(super) struct Sandbox<'a> {
     pub(super) stores: &'a Stores,
     /// Where what was loaded is noted.
     pub(super) sources: &'a mut Sources,
+    /// What the gateway has loaded before.
+    pub(super) history: &'a History,
     pub(super) problems: &'a mut Vec<StartProblem>,
 }
 
@@ -71,7 +91,7 @@ impl Sandbox<'_> {
     pub(super) async fn load_plugins(&mut self, config: &Config, before: Option<&Plugins>) -> Plugins {
         let mut plugins = BTreeMap::new();
         for (name, plugin) in &config.plugins {
-            match self.load_plugin(plugin, before.and_then(|before| before.get(name))).await {
+            match self.load_plugin(config, plugin, before.and_then(|before| before.get(name))).await {
                 Ok(loaded) => plugins.extend(loaded.map(|loaded| (name.clone(), loaded))),
                 Err(problem) => self.problems.push(problem),
             }
@@ -82,39 +102,36 @@ impl Sandbox<'_> {
     /// `None` where there is nothing to load it with, which has been reported.
     async fn load_plugin(
         &mut self,
+        config: &Config,
         plugin: &config::Plugin,
         before: Option<&Loaded<Component>>,
     ) -> Result<Option<Loaded<Component>>, StartProblem> {
         let (name, file) = (|| plugin.name.clone(), || plugin.file.clone());
-        let bytes = config::read_file(&plugin.file).map_err(|error| StartProblem::Unreadable {
-            name: name(),
-            file: file(),
-            error,
-        })?;
-        let digest = config::digest(&bytes);
-        let fingerprint = plugin.fingerprint(&digest);
+        let read = File::read(&plugin.file, &config.signatures)
+            .map_err(|error| StartProblem::Unreadable { name: name(), file: file(), error })?;
+        let rules = Rules::of_plugin(plugin, &config.signatures);
+        let standing = trust::admit(self.history.of(&plugin.file), &read, rules);
+        let standing = standing.map_err(StartProblem::Refused)?;
+        let fingerprint = plugin.fingerprint(standing.sha256.bytes());
         self.sources.add(Source::Plugin(name()), fingerprint);
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
-            return Ok(Some(same.clone()));
+            return Ok(Some(Loaded { standing, ..same.clone() }));
         }
         let Some(runtime) = self.runtime else { return Ok(None) };
         let settings =
             settings(plugin, self.stores).map_err(|error| StartProblem::Fetch { name: name(), error })?;
-        let it = runtime.load(&bytes, settings).await;
+        let it = runtime.load(&read.bytes, settings).await;
         let it = it.map_err(|error| StartProblem::Plugin { name: name(), file: file(), error })?;
-        Ok(Some(Loaded { it, file: file(), digest, fingerprint, generation: self.number }))
+        Ok(Some(Loaded { it, file: file(), standing, fingerprint, generation: self.number }))
     }
 
     /// Loads the signers, likewise.
     pub(super) async fn load_signers(&mut self, config: &Config, before: Option<&Signers>) -> Signers {
         let mut signers = BTreeMap::new();
         for (name, signer) in &config.signers {
-            match self.load_signer(signer, before.and_then(|before| before.get(name))).await {
+            match self.load_signer(config, signer, before.and_then(|before| before.get(name))).await {
                 Ok(loaded) => signers.extend(loaded.map(|loaded| (name.clone(), loaded))),
-                Err(reason) => {
-                    let (name, file) = (name.clone(), signer.file.clone());
-                    self.problems.push(StartProblem::Signer { name, file, reason });
-                }
+                Err(problem) => self.problems.push(problem),
             }
         }
         signers
@@ -122,15 +139,23 @@ impl Sandbox<'_> {
 
     async fn load_signer(
         &mut self,
+        config: &Config,
         signer: &config::Signer,
         before: Option<&Loaded<Signing>>,
-    ) -> Result<Option<Loaded<Signing>>, String> {
-        let bytes = config::read_file(&signer.file).map_err(|error| error.to_string())?;
-        let digest = config::digest(&bytes);
-        let fingerprint = signer.fingerprint(&digest);
+    ) -> Result<Option<Loaded<Signing>>, StartProblem> {
+        let unusable = |reason: String| {
+            let (name, file) = (signer.name.clone(), signer.file.clone());
+            StartProblem::Signer { name, file, reason }
+        };
+        let read =
+            File::read(&signer.file, &config.signatures).map_err(|error| unusable(error.to_string()))?;
+        let rules = Rules::of_signer(signer, &config.signatures);
+        let standing = trust::admit(self.history.of(&signer.file), &read, rules);
+        let standing = standing.map_err(StartProblem::Refused)?;
+        let fingerprint = signer.fingerprint(standing.sha256.bytes());
         self.sources.add(Source::Signer(signer.name.clone()), fingerprint);
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
-            return Ok(Some(same.clone()));
+            return Ok(Some(Loaded { standing, ..same.clone() }));
         }
         let Some(runtime) = self.runtime else { return Ok(None) };
         let settings = SignerSettings {
@@ -140,7 +165,8 @@ impl Sandbox<'_> {
             export: signer.export.clone(),
             arguments: signer.arguments.iter().map(|argument| argument.name().to_owned()).collect(),
         };
-        let made = runtime.load_signer(&bytes, settings).await.map_err(|error| error.to_string())?;
+        let made = runtime.load_signer(&read.bytes, settings).await;
+        let made = made.map_err(|error| unusable(error.to_string()))?;
         let it = Signing {
             name: signer.name.clone(),
             signer: Arc::new(made),
@@ -148,7 +174,7 @@ impl Sandbox<'_> {
             results: signer.results.clone(),
         };
         let file = signer.file.clone();
-        Ok(Some(Loaded { it, file, digest, fingerprint, generation: self.number }))
+        Ok(Some(Loaded { it, file, standing, fingerprint, generation: self.number }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use rust_proxy_core::config::{Config, Effect, Granted, Model, OnError, Plugin, Provider, Written};
-use rust_proxy_core::{Engine, FILES, HTTP, Imports, KV, PluginInfo};
+use rust_proxy_core::{CacheCounts, Engine, FILES, HTTP, Imports, KV, PluginInfo, SignerInfo};
 
 use crate::text::one_line;
 
@@ -15,11 +15,12 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("model {name}"));
         describe(&mut text, config, model);
     }
-    for PluginInfo { name, file, description, imports, .. } in &engine.plugins() {
+    for PluginInfo { name, file, description, imports, standing, .. } in &engine.plugins() {
         let Some(Plugin { config_shown, grant, on_error, .. }) = config.plugins.get(name) else { continue };
         line(&mut text, format_args!("plugin {name}"));
         line(&mut text, format_args!("  is        {}", one_line(description)));
         line(&mut text, format_args!("  file      {}", file.display()));
+        line(&mut text, format_args!("  sha256    {standing}"));
         line(
             &mut text,
             format_args!("  imports   {}; without effect: {}", names(&imports.always), names(&imports.inert)),
@@ -29,6 +30,14 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         }
         line(&mut text, format_args!("  config    {config_shown}"));
         line(&mut text, format_args!("  on_error  {}", policy(*on_error)));
+    }
+    for SignerInfo { name, file, standing, .. } in &engine.signers() {
+        line(&mut text, format_args!("signer {name}"));
+        line(&mut text, format_args!("  file      {}", file.display()));
+        line(&mut text, format_args!("  sha256    {standing}"));
+    }
+    if let Some(CacheCounts { hits, misses, .. }) = engine.cache() {
+        line(&mut text, format_args!("cache: {hits} files were compiled before, {misses} now"));
     }
     for notice in engine.notices() {
         line(&mut text, format_args!("notice: {notice}"));

@@ -40,7 +40,7 @@ fn settings(name: &str) -> Settings {
 }
 
 fn runtime() -> Runtime {
-    Runtime::new(RuntimeOptions { slots: 4 }).unwrap()
+    Runtime::new(RuntimeOptions { slots: 4, ..RuntimeOptions::default() }).unwrap()
 }
 
 /// Loads the test guest that `settings` names.

@@ -17,6 +17,7 @@ mod splits;
 mod stops;
 mod streams;
 mod transcripts;
+mod trust;
 mod upstream_failures;
 mod wire_faults;
 

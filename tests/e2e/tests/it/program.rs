@@ -9,6 +9,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 async fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rust-proxy-e2e"));
     command.args(arguments).current_dir(ROOT).env_remove("UPSTREAM_URL").kill_on_drop(true);
+    command.env("XDG_CACHE_HOME", rust_proxy_testkit::CACHES);
     command.output().await.expect("a program that can be started")
 }
 

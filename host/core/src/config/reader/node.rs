@@ -35,6 +35,11 @@ impl<'a> Node<'a> {
         self.reading.env
     }
 
+    /// For variables that are no part of the configuration.
+    pub(in crate::config) fn unrecorded_env(&self) -> &'a dyn Environment {
+        self.reading.unrecorded_env
+    }
+
     /// Remembers a file that was read.
     pub(in crate::config) fn note_read(&self, path: &Path) {
         self.reading.read.borrow_mut().insert(path.to_owned());
