@@ -99,6 +99,7 @@ impl Bench {
         let setup = plugins.0.upstream(&healthy.upstream).variable("BAD", &model.url());
         let gateway = setup
             .server("streams_max = 16\nqueue_max = 0\nheartbeat = '10m'")
+            .admin()
             .plugins(&["sensitive-word"])
             .toml("[plugins.sensitive-word]\nready = 1\nconfig = { words = ['secret'] }\nlimits = { cpu = '5s', wall = '20s' }")
             .start()
@@ -172,7 +173,7 @@ impl Bench {
             BTreeMap::from([(expected.failure, times)]),
             "{promise}"
         );
-        self.check_metrics(plugin);
+        self.check_metrics(plugin).await;
     }
 
     /// An exchange with a plugin that does nothing is whole, and served by an instance that does not fail.
@@ -181,7 +182,7 @@ impl Bench {
         assert_eq!(ask(&self.gateway, plugin, HARMLESS).await, Saw::Whole, "{plugin}");
         let now = self.gateway.account(plugin);
         assert_eq!((now.exchanges, now.failures), (before.exchanges + 1, before.failures), "{plugin}");
-        self.check_metrics(plugin);
+        self.check_metrics(plugin).await;
     }
 
     /// A gateway with such a plugin is refused at start, in these words.
@@ -191,12 +192,21 @@ impl Bench {
         self.row(promise, "refused at start", told(says), "none");
     }
 
-    /// What a plugin's account and the metrics say are one thing.
-    ///
-    /// The place for `/metrics`, once there is an admin listener to ask for it: what it has of `plugin` is to be
-    /// `self.gateway.account(plugin)`.
-    #[expect(clippy::unused_self, reason = "the metrics are not there yet")]
-    pub(crate) fn check_metrics(&self, _plugin: &str) {}
+    /// What a plugin's account and the metrics say is one thing.
+    async fn check_metrics(&self, plugin: &str) {
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ADMIN_TOKEN-0123456789\r\n\r\n";
+        let metrics = self.gateway.operate(request).await.body().await;
+        let account = self.gateway.account(plugin);
+        let labels = format!("plugin=\"{plugin}\",generation=\"1\"");
+        let exchanges = format!("rust_proxy_plugin_exchanges_total{{{labels}}} {}", account.exchanges);
+        assert!(metrics.lines().any(|line| line == exchanges), "{exchanges} is not in: {metrics}");
+        let failed = format!("rust_proxy_plugin_failures_total{{{labels},");
+        let told: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix(&failed)).collect();
+        let kinds = account.failures.iter();
+        let kinds: Vec<String> =
+            kinds.map(|(kind, count)| format!("kind=\"{}\"}} {count}", kind.replace(' ', "_"))).collect();
+        assert_eq!(told, kinds, "{plugin}");
+    }
 
     /// Notes what was seen; that the healthy streams went on was checked at each of their steps.
     pub(crate) fn row(

@@ -26,14 +26,14 @@ async fn each_promise_is_kept_beside_healthy_streams() {
     let log = Log::begin();
     let web = rows::http::Web::start().await;
     let mut bench = Bench::start(log, rows::plugins(&web)).await;
-    let slow = rows::http::begin_slowly(&bench, &web).await;
     rows::time::run(&mut bench).await;
     rows::memory::run(&mut bench).await;
     rows::answers::run(&mut bench).await;
+    let slow = rows::http::begin_slowly(&bench, &web).await;
     rows::wasi::run(&mut bench).await;
     rows::http::run(&mut bench, &web).await;
+    rows::http::end_slowly(&mut bench, &web, slow).await;
     rows::files::run(&mut bench).await;
     rows::refused::run(&mut bench).await;
-    rows::http::end_slowly(&mut bench, &web, slow).await;
     bench.end().await;
 }
