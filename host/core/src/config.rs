@@ -127,13 +127,13 @@ impl Config {
         Ok(Self { notices, sources, ..config })
     }
 
-    /// The plugins that may run for a model, and for whom. None without a pipeline.
-    pub(crate) fn choice(&self, model: &Model, name: &str) -> Choice<Stages> {
+    /// The plugins that may run for a model, and for whom. `None` where its rules cannot be resolved, which is refused
+    /// when a configuration is read.
+    pub(crate) fn choice(&self, model: &Model, name: &str) -> Option<Choice<Stages>> {
         let keys = self.server.keys.iter().map(|key| key.name.as_str());
         let resolve =
             |pipeline: &String| pipelines::Resolver::new(&self.pipelines, keys).resolve(name, pipeline);
-        // What cannot be resolved was refused.
-        model.pipeline.as_ref().and_then(resolve).unwrap_or(Choice::Run(Stages::default()))
+        model.pipeline.as_ref().map_or(Some(Choice::Run(Stages::default())), resolve)
     }
 
     /// The headers that rules ask for, in lower case.

@@ -112,6 +112,8 @@ enum StartProblem {
         "pipelines.{pipeline}.{stage}: the plugin `{plugin}` does not export `{interface}`; take it out of `{stage}`"
     )]
     Role { pipeline: String, stage: String, plugin: String, interface: &'static str },
+    #[error("models.{model}.pipeline: its rules come to too many combinations; write fewer")]
+    Rules { model: String },
     #[error("plugins.{name}.grant: {error}")]
     Fetch { name: String, error: EgressError },
     #[error("signers.{name}: Failed to get WasmSigner instance: {}: {reason}", file.display())]

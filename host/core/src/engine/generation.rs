@@ -13,7 +13,7 @@ use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
 use super::upstreams::Upstreams;
-use super::{PluginInfo, SignerInfo, StartError, Totals, notices, providers, reload};
+use super::{PluginInfo, SignerInfo, StartError, StartProblem, Totals, notices, providers, reload};
 use crate::config::{Choice, Config, Digest, Notice, Sources};
 use crate::kv::Stores;
 use crate::trust::History;
@@ -84,7 +84,11 @@ impl Generation {
         let mut pipelines = sandbox::Pipelines::new(&plugins);
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
-            let choice = config.choice(model, name).map(&mut |stages| pipelines.of(stages));
+            let Some(choice) = config.choice(model, name) else {
+                problems.push(StartProblem::Rules { model: name.clone() });
+                continue;
+            };
+            let choice = choice.map(&mut |stages| pipelines.of(stages));
             let (backend, tallies) = providers::backend(name, model, &signers, upstreams, &mut problems);
             routes.insert(name.clone(), Model { pipelines: choice, backend, tallies });
         }

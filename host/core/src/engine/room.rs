@@ -48,7 +48,7 @@ impl Room {
 fn links(config: &Config) -> usize {
     let longest = |choice: &Choice<Stages>| choice.all().iter().map(|stages| stages.plugins().len()).max();
     let own = config.pipelines.values().map(|pipeline| pipeline.own().plugins().len());
-    let resolved = config.models.iter().filter_map(|(name, model)| longest(&config.choice(model, name)));
+    let resolved = config.models.iter().filter_map(|(name, model)| longest(&config.choice(model, name)?));
     own.chain(resolved).max().unwrap_or(0)
 }
 

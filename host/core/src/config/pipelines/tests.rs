@@ -132,7 +132,7 @@ fn the_rules_of_a_pipeline_that_was_chosen_are_read_too() {
 #[test]
 fn what_is_asked_is_what_requests_differ_in() {
     let config = rules("{ model = 'm', use = 'b' }, { header = { x-a = true }, use = 'none' }");
-    let all = |model: &str| config.choice(&config.models[model], model).all().len();
+    let all = |model: &str| config.choice(&config.models[model], model).unwrap().all().len();
     assert_eq!((all("m"), all("n")), (1, 2));
     assert_eq!(config.rule_headers().collect::<Vec<_>>(), ["x-a"]);
 }
