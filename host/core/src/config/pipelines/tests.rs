@@ -36,7 +36,7 @@ const SENT: Sent<'_> = Sent { model: "m", key: Some("ann"), dialect: Dialect::Op
 fn run(config: &Config, sent: Sent<'_>) -> String {
     let headers: Vec<_> =
         sent.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let choice = config.choice(&config.models[sent.model], sent.model);
+    let choice = config.choice(&config.models[sent.model], sent.model).unwrap();
     let asking = Asking { dialect: sent.dialect, key: sent.key, headers: &headers };
     let Stages { process, modify } = choice.choose(asking);
     format!("{} | {}", process.join(" "), modify.join(" "))
