@@ -28,7 +28,8 @@ mod summary;
 const CONFIGURATION_ERROR: u8 = 78;
 
 /// The bounds of `dev-api`, which serves its user's own tries.
-const DEV_API: serve::Limits = serve::Limits { connections_max: 1000, grace: Duration::from_secs(2) };
+const DEV_API: serve::Limits =
+    serve::Limits { connections_max: 1000, head_within: serve::HEAD_WITHIN, grace: Duration::from_secs(2) };
 
 /// A streaming gateway for LLMs with sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]

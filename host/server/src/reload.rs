@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rust_proxy_core::config::{Config, Environment, Problems};
 use rust_proxy_core::{Engine, Reload, StartError};
 use tokio::sync::{Mutex, watch};
+use tracing::Instrument;
 
 use crate::app;
 use crate::ingress::Bodies;
@@ -26,6 +28,8 @@ struct Inner {
     /// Held while files are read and loaded, so that what was read last serves last.
     busy: Mutex<()>,
     record: watch::Sender<Record>,
+    /// The files of a configuration that was read and then refused.
+    refused: ArcSwap<Vec<PathBuf>>,
 }
 
 /// Where a configuration comes from.
@@ -87,6 +91,7 @@ impl Reloader {
             counters,
             busy: Mutex::default(),
             record: watch::Sender::default(),
+            refused: ArcSwap::default(),
         }))
     }
 
@@ -97,11 +102,22 @@ impl Reloader {
     /// [`ReloadError`] with every problem; what serves goes on to serve.
     ///
     /// # Cancellation
-    /// Likewise.
+    /// The reload goes on to its end and is recorded: plugins that are being compiled could not be stopped.
     pub async fn reload(&self, why: &str) -> Result<Reload, ReloadError> {
-        let reloaded = self.try_reload().await;
-        self.0.record.send_modify(|record| note(record, why, &reloaded));
-        reloaded
+        let (this, why) = (self.clone(), why.to_owned());
+        let reload = async move {
+            let reloaded = this.try_reload().await;
+            this.0.record.send_modify(|record| note(record, &why, &reloaded));
+            reloaded
+        };
+        match tokio::spawn(reload.in_current_span()).await {
+            Ok(reloaded) => reloaded,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this call with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// How reloads went so far; it changes with each.
@@ -119,19 +135,30 @@ impl Reloader {
         Metrics::new(self.0.engine.clone(), &self.0.counters, self.record())
     }
 
-    /// The files whose change would count: those of the present generation, and the configuration itself.
+    /// The files whose change would count: those of the present generation, the configuration itself, and what
+    /// else it names that was refused.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let sources = self.0.engine.sources();
-        sources.files().map(PathBuf::from).chain([self.0.origin.file.clone()]).collect()
+        let Inner { origin, engine, refused, .. } = &*self.0;
+        let (sources, refused) = (engine.sources(), refused.load());
+        let files = sources.files().map(PathBuf::from).chain([origin.file.clone()]);
+        files.chain(refused.iter().cloned()).collect()
     }
 
     async fn try_reload(&self) -> Result<Reload, ReloadError> {
-        let Inner { origin, engine, live, bodies, counters, busy, .. } = &*self.0;
+        let Inner { origin, engine, live, bodies, counters, busy, refused, .. } = &*self.0;
         let _one = busy.lock().await;
         let config = origin.load().await?;
-        let reload = engine.reload(&config).await?;
+        let reload = match engine.reload(&config).await {
+            Ok(reload) => reload,
+            Err(error) => {
+                refused.store(Arc::new(config.sources.files().map(PathBuf::from).collect()));
+                return Err(error.into());
+            }
+        };
+        refused.store(Arc::default());
         if let Reload::Changed { .. } = &reload {
-            live.replace(app::router_with(&config.server, engine.pinned(), bodies.clone(), counters.clone()));
+            let bodies = bodies.renewed(&config.server);
+            live.replace(app::router_with(&config.server, engine.pinned(), bodies, counters.clone()));
             for notice in engine.notices() {
                 tracing::warn!(%notice, "the configuration may not be meant like this");
             }

@@ -31,9 +31,9 @@ mod patience;
 
 use patience::Patience;
 
-/// How long a client may take for the head of a request, and how long a connection may lie idle between two
-/// (one timer in hyper): nginx's keep-alive, and longer than the pause between two requests of a busy client.
-const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// [`Limits::head_within`] for clients: nginx's keep-alive, and longer than the pause between two requests of a
+/// busy one.
+pub(crate) const HEAD_WITHIN: Duration = Duration::from_secs(75);
 
 /// The buffer of a connection, in each direction: room for any head that is meant well, and as much as may
 /// wait for a client that reads slowly before its exchange is slowed down.
@@ -42,8 +42,10 @@ const BUFFER_MAX: usize = 64 * 1024;
 /// The pause after a failed accept (no file descriptor left, mostly): time for a connection to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The bounds of the operator's listener: some tools of his, and a scraper. It ends with the gateway.
-const ADMIN: Limits = Limits { connections_max: 100, grace: Duration::ZERO };
+/// The bounds of the operator's listener: some tools of his, and a scraper. Whoever only holds connections does
+/// not keep him out for long. It ends with the gateway.
+const ADMIN: Limits =
+    Limits { connections_max: 100, head_within: Duration::from_secs(10), grace: Duration::ZERO };
 
 /// A gateway, bound to its address: its models are ready, and it serves once [`serve`](Self::serve) is
 /// polled.
@@ -97,6 +99,9 @@ impl Live {
 pub(crate) struct Limits {
     /// Connections at once; past it no more are accepted until one ends.
     pub(crate) connections_max: usize,
+    /// How long a client may take for the head of a request, and how long a connection may lie idle between two
+    /// (one timer in hyper).
+    pub(crate) head_within: Duration,
     /// How long what is under way may go on after a request to stop.
     pub(crate) grace: Duration,
 }
@@ -174,7 +179,11 @@ impl Gateway {
 
     async fn around(server: &Server, app: Live) -> Result<Self, GatewayError> {
         let (listener, address) = listen("server.listen", server.listen).await?;
-        let limits = Limits { connections_max: server.connections_max, grace: server.shutdown };
+        let limits = Limits {
+            connections_max: server.connections_max,
+            head_within: HEAD_WITHIN,
+            grace: server.shutdown,
+        };
         Ok(Self { listener, address, app, limits, operation: None })
     }
 
@@ -251,7 +260,7 @@ pub(crate) async fn serve(
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY could not be set");
                     }
-                    connections.spawn(connection(stream, app.clone(), stopped.clone()));
+                    connections.spawn(connection(stream, app.clone(), limits.head_within, stopped.clone()));
                     if connections.len() == limits.connections_max {
                         tracing::warn!("`server.connections_max` is reached: new connections wait");
                     }
@@ -279,13 +288,13 @@ pub(crate) async fn serve(
 }
 
 /// One connection, until it ends by itself, or, once `stopped` is closed, until its request is answered.
-async fn connection<S>(stream: S, app: Live, mut stopped: watch::Receiver<()>)
+async fn connection<S>(stream: S, app: Live, head_within: Duration, mut stopped: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
     // `half_close` stays off: whoever closes one half has left, which is how most clients leave.
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(BUFFER_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(head_within).max_buf_size(BUFFER_MAX);
     let service = service_fn(move |request| app.service().call(request));
     let connection = builder.serve_connection(TokioIo::new(Patience::new(stream)), service);
     let mut connection = pin!(connection);

@@ -267,6 +267,15 @@ impl TestGateway {
         replace(&self.folder.path().join(path), bytes);
     }
 
+    /// Gives a file or folder of its folder another name.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn rename(&self, from: &str, to: &str) {
+        let folder = self.folder.path();
+        fs::rename(folder.join(from), folder.join(to)).expect("a file or folder");
+    }
+
     /// A connection for several requests.
     pub async fn connect(&self) -> Connection {
         Connection(TcpStream::connect(self.address).await.expect("a listening gateway"))

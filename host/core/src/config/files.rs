@@ -4,7 +4,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
 
 /// The longest file that is read into memory: far above any word list, far below what would hurt.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -50,9 +51,7 @@ impl FileSource for Folder {
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        File::open_ambient(self.resolve(path), ambient_authority())
-            .and_then(|file| file.metadata())
-            .is_ok_and(|metadata| metadata.is_file())
+        open(&self.resolve(path)).is_ok()
     }
 
     fn is_directory(&self, path: &Path) -> bool {
@@ -96,10 +95,37 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As [`read`], with a bound of `max` bytes.
 pub(crate) fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open_ambient(path, ambient_authority())?.take(max + 1).read_to_end(&mut bytes)?;
+    open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         let message = format!("longer than {} KiB", max >> 10);
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(bytes)
+}
+
+/// Opens a file to read it. What only looks like one is not waited for: a pipe may never have a writer.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = File::open_ambient_with(path, &options, ambient_authority())?;
+    if !file.metadata()?.is_file() {
+        let message = "not a regular file, but a directory, a pipe or a device";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_without_a_writer_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = read(&pipe).expect_err("no file");
+        assert_eq!(error.to_string(), "not a regular file, but a directory, a pipe or a device");
+        assert!(!Folder::new(folder.path()).is_file(Path::new("pipe")));
+    }
 }

@@ -15,6 +15,7 @@ use rust_proxy_core::needs_restart;
 use tokio::net::TcpStream;
 
 use crate::admin::{GatewayState, STATE};
+use crate::text::one_line;
 
 /// A gateway on this machine answers in milliseconds.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ pub(super) async fn against(admin: &Admin, sources: &Sources) -> Result<String, 
     Ok(text)
 }
 
-/// A line for each difference.
+/// A line for each difference. The names of old ones come from who answered, and go to a terminal.
 fn compare(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
@@ -61,7 +62,7 @@ fn compare(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Ve
             name if name.starts_with("the plugin ") || name.starts_with("the signer ") => ": loaded anew",
             _ => "",
         };
-        Some(format!("{mark} {name}{what}"))
+        Some(format!("{mark} {}{what}", one_line(name)))
     };
     names.into_iter().filter_map(line).collect()
 }
@@ -127,5 +128,6 @@ mod tests {
             ]
         );
         assert_eq!(compare(&old, &old), Vec::<String>::new());
+        assert_eq!(compare(&map(&[("a\n+ b\u{1b}[2J", "1")]), &map(&[])), ["- a + b [2J"]);
     }
 }

@@ -35,6 +35,11 @@ impl Bodies {
         Self { left, max: server.body_max, within: server.exchange_max }
     }
 
+    /// Those of a newer configuration, which share the budget.
+    pub(crate) fn renewed(&self, server: &Server) -> Self {
+        Self { within: server.exchange_max, ..self.clone() }
+    }
+
     /// Reads a JSON body.
     ///
     /// Past the budget it is refused, not kept waiting: with bodies that wait for one another's room none would

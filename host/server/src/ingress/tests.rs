@@ -259,6 +259,23 @@ async fn a_body_that_does_not_arrive_is_given_up() {
     check_refused(response, 408, "body_too_slow", "`server.exchange_max`").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_bodies_of_a_newer_configuration_have_its_time_and_the_same_budget() {
+    let (old, new) = (server("bodies_max = '9B'\nbody_max = '8B'"), server("exchange_max = '1s'"));
+    let bodies = super::Bodies::new(&old);
+    let request = |body| {
+        let request = http::Request::post(CHAT).header("content-type", "application/json");
+        request.body(body).expect("a request")
+    };
+    let renewed = bodies.renewed(&new);
+    let start = tokio::time::Instant::now();
+    let never = Body::from_stream(stream::pending::<Result<Bytes, std::convert::Infallible>>());
+    assert!(matches!(renewed.read(request(never)).await, Err(super::Refusal::Slow)));
+    assert_eq!(start.elapsed().as_secs(), 1);
+    let _kept = bodies.read(request(Body::from("12345678"))).await.expect("a body");
+    assert!(matches!(renewed.read(request(Body::from("12"))).await, Err(super::Refusal::Full)));
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_is_refused() {
     let broken = Body::from_stream(stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) }));

@@ -148,20 +148,24 @@ async fn a_stream_that_outlasts_the_shutdown_is_cut_and_does_not_look_complete()
 }
 
 /// The head of a request, or none of it, leads to the end of the connection after this long.
-async fn check_given_up(head: &str) {
+async fn check_given_up(head: &str, within: Duration) {
     let (mut client, stream) = tokio::io::duplex(1024);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), Fake::echo())), stopped));
+    let app = Live::new(app::router(&server(""), Fake::echo()));
+    let served = tokio::spawn(connection(stream, app, within, stopped));
     client.write_all(head.as_bytes()).await.expect("sent");
     let start = tokio::time::Instant::now();
     served.await.expect("no panic");
-    assert_eq!(start.elapsed().as_secs(), HEAD_WITHIN.as_secs());
+    assert_eq!(start.elapsed().as_secs(), within.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_arrive_is_given_up() {
-    check_given_up("").await;
-    check_given_up("GET /health HTTP/1.1\r\nhost: local").await;
+    for within in [HEAD_WITHIN, ADMIN.head_within] {
+        check_given_up("", within).await;
+        check_given_up("GET /health HTTP/1.1\r\nhost: local", within).await;
+    }
+    assert!(ADMIN.head_within < HEAD_WITHIN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +175,8 @@ async fn a_client_that_takes_nothing_loses_its_exchange() {
     let fake = Fake::new(move |_| Ok(Answer::Events(events.lock().unwrap().take().expect("one request"))));
     let (mut client, stream) = tokio::io::duplex(1024);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), fake)), stopped));
+    let app = Live::new(app::router(&server(""), fake));
+    let served = tokio::spawn(connection(stream, app, HEAD_WITHIN, stopped));
     client.write_all(CHAT.as_bytes()).await.expect("sent");
     served.await.expect("no panic");
     assert!(dropped.await.is_err());
@@ -192,7 +197,8 @@ async fn a_client_that_does_not_read_is_not_read_for() {
     let fake = Fake::new(move |_| Ok(Answer::Events(frames.lock().unwrap().take().expect("one request"))));
     let (mut client, stream) = tokio::io::duplex(PIPE);
     let (_stop, stopped) = watch::channel(());
-    let served = tokio::spawn(connection(stream, Live::new(app::router(&server(""), fake)), stopped));
+    let app = Live::new(app::router(&server(""), fake));
+    let served = tokio::spawn(connection(stream, app, HEAD_WITHIN, stopped));
     client.write_all(CHAT.as_bytes()).await.expect("sent");
     let mut read = 0;
     for _ in 0..10 {

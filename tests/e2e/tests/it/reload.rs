@@ -197,6 +197,64 @@ async fn a_change_of_a_file_is_seen() {
     assert_eq!(answer(&gateway).await, "a ****** apple");
 }
 
+#[tokio::test]
+async fn a_folder_in_the_place_of_a_watched_one_is_watched() {
+    let upstream = ScriptedUpstream::start([Script::says(["a secret apple"])]).await;
+    let lists = Setup::new().upstream(&upstream).plugins(&["sensitive-word"]).toml(&words("lists/words.txt"));
+    let gateway = lists.file("lists/words.txt", "secret\n").watch().start().await;
+    let mut record = gateway.reloader.record();
+    record.wait_for(|record| record.unchanged > 0).await.unwrap();
+    gateway.put("lists.new/words.txt", b"apple\n");
+    gateway.rename("lists", "lists.old");
+    gateway.rename("lists.new", "lists");
+    record.wait_for(|record| record.changed == 1).await.unwrap();
+    assert_eq!(answer(&gateway).await, "a secret *****");
+    gateway.put("lists/words.txt", b"secret\n");
+    record.wait_for(|record| record.changed == 2).await.unwrap();
+    assert_eq!(answer(&gateway).await, "a ****** apple");
+}
+
+#[tokio::test]
+async fn a_file_that_was_missing_is_seen_when_it_comes() {
+    let upstream = ScriptedUpstream::start([Script::says(["a secret apple"])]).await;
+    let plugins = Setup::new().upstream(&upstream).plugins(&["sensitive-word"]).watch();
+    let setup = plugins.clone().toml(&words("words.txt")).file("words.txt", "secret\n");
+    let gateway = setup.start().await;
+    let mut record = gateway.reloader.record();
+    record.wait_for(|record| record.unchanged > 0).await.unwrap();
+    gateway.rewrite(&plugins.toml(&words("others.txt")));
+    record.wait_for(|record| record.refused > 0).await.unwrap();
+    gateway.put("others.txt", b"apple\n");
+    record.wait_for(|record| record.changed == 1).await.unwrap();
+    assert_eq!(answer(&gateway).await, "a secret *****");
+}
+
+#[tokio::test]
+async fn a_reload_that_nobody_waits_for_ends_and_is_recorded() {
+    let gateway = masking(&ScriptedUpstream::start([]).await).start().await;
+    gateway.put("words.txt", b"apple\n");
+    let mut dropped = Box::pin(gateway.reloader.reload("a test"));
+    tokio::select! {
+        biased;
+        _ = &mut dropped => panic!("it reads files first"),
+        () = std::future::ready(()) => drop(dropped),
+    }
+    // Reloads go one after the other.
+    assert!(matches!(gateway.reloader.reload("a test").await, Ok(Reload::Unchanged)));
+    assert_eq!(gateway.reloader.record().borrow().changed, 1);
+}
+
+#[tokio::test]
+async fn bodies_have_the_time_of_the_present_configuration() {
+    let setup = masking(&ScriptedUpstream::start([]).await);
+    let gateway = setup.clone().start().await;
+    gateway.rewrite(&setup.server("exchange_max = '1ms'"));
+    reload(&gateway).await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n\r\n";
+    assert_eq!(gateway.request(head).await.status(), 408);
+}
+
 const TOKEN: &str = "authorization: Bearer ADMIN_TOKEN-0123456789\r\n";
 
 fn operation(method: &str, path: &str, headers: &str) -> String {

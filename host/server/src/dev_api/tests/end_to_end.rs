@@ -67,7 +67,11 @@ async fn serve(answers: Answers) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let settings = Settings { delay: Duration::ZERO, key: "key".to_owned(), answers };
-    let limits = crate::serve::Limits { connections_max: 10, grace: Duration::ZERO };
+    let limits = crate::serve::Limits {
+        connections_max: 10,
+        head_within: crate::serve::HEAD_WITHIN,
+        grace: Duration::ZERO,
+    };
     let server = crate::serve::serve(
         listener,
         crate::serve::Live::new(router(settings)),
