@@ -29,6 +29,10 @@ impl Stores {
     }
 }
 
+/// How many expired entries one call frees at most: others wait for it meanwhile, and so many take about a
+/// millisecond. As a call adds one entry at most, what has expired is soon gone all the same.
+const SWEEP_MAX: usize = 1000;
+
 /// The memory of this process. A plugin's part of it lives as long as something holds its namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<BTreeMap<String, Weak<Space>>>);
@@ -69,21 +73,27 @@ struct Entry {
 }
 
 impl Namespace {
-    /// What is there now: what has expired is freed by whoever comes next.
-    fn entries(&self) -> MutexGuard<'_, Entries> {
+    /// What is there now, for a call on `key`: what has expired is freed by whoever comes next, the key itself in any
+    /// case. Of the others some may be left, so that the account is too high for a moment.
+    fn entries(&self, key: &str) -> MutexGuard<'_, Entries> {
         // A panic could only come from the allocator.
         let mut entries = self.space.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.expire(Instant::now());
+        let now = Instant::now();
+        entries.expire(now);
+        if entries.values.get(key).and_then(|entry| entry.end).is_some_and(|end| end <= now) {
+            entries.remove(key);
+        }
         entries
     }
 }
 
 impl Entries {
     fn expire(&mut self, now: Instant) {
-        while let Some((end, key)) = self.ends.first().cloned()
-            && end <= now
-        {
-            self.remove(&key);
+        for _ in 0..SWEEP_MAX {
+            match self.ends.first().cloned() {
+                Some((end, key)) if end <= now => self.remove(&key),
+                _ => break,
+            };
         }
     }
 
@@ -129,15 +139,15 @@ fn end(expiry: Option<Duration>) -> Option<Instant> {
 #[async_trait]
 impl KeyValue for Namespace {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError> {
-        Ok(self.entries().values.get(key).map(|entry| entry.value.clone()))
+        Ok(self.entries(key).values.get(key).map(|entry| entry.value.clone()))
     }
 
     async fn set(&self, key: &str, value: Bytes, expiry: Option<Duration>) -> Result<(), KvError> {
-        self.entries().put(key, value, end(expiry), self.quota)
+        self.entries(key).put(key, value, end(expiry), self.quota)
     }
 
     async fn increment(&self, key: &str, by: u32, expiry: Option<Duration>) -> Result<u32, KvError> {
-        let mut entries = self.entries();
+        let mut entries = self.entries(key);
         let (old, end) = match entries.values.get(key) {
             Some(entry) => (count(&entry.value).ok_or_else(no_count)?, entry.end),
             None => (0, end(expiry)),
@@ -148,7 +158,7 @@ impl KeyValue for Namespace {
     }
 
     async fn delete(&self, key: &str) -> Result<bool, KvError> {
-        Ok(self.entries().remove(key))
+        Ok(self.entries(key).remove(key))
     }
 }
 
@@ -235,6 +245,32 @@ mod tests {
         }
         assert_eq!(kv.increment("e", 1, None).await, Err(KvError::Quota));
         assert_eq!(kv.increment("d", 1, None).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_frees_so_many_and_sees_nothing_that_has_expired() {
+        let quota = Quota { bytes: 1 << 20, keys: 10 * SWEEP_MAX as u32 };
+        let kv = Namespace { space: Arc::default(), quota };
+        let left = || kv.space.0.lock().unwrap().values.len();
+        for number in 0..5 * SWEEP_MAX {
+            kv.set(&format!("{number:05}"), text("5"), SECOND).await.unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // The last in the order in which they are freed.
+        let last = |back: usize| format!("{:05}", 5 * SWEEP_MAX - back);
+        assert_eq!(kv.get(&last(1)).await, Ok(None));
+        assert_eq!(left(), 4 * SWEEP_MAX - 1);
+        assert_eq!(kv.delete(&last(2)).await, Ok(false));
+        assert_eq!(left(), 3 * SWEEP_MAX - 2);
+        assert_eq!(kv.increment(&last(3), 1, None).await, Ok(1));
+        assert_eq!(left(), 2 * SWEEP_MAX - 2);
+        // What has expired does not let its key grow past a quota.
+        let smaller = Namespace { space: Arc::clone(&kv.space), quota: Quota { bytes: 1, keys: 1 } };
+        assert_eq!(smaller.set(&last(4), text(""), None).await, Err(KvError::Quota));
+        assert_eq!(left(), SWEEP_MAX - 3);
+        kv.set(&last(4), text("x"), None).await.unwrap();
+        assert_eq!(left(), 2);
+        assert_eq!(kv.get(&last(3)).await, Ok(Some(text("1"))));
     }
 
     #[tokio::test]

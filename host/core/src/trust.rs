@@ -4,7 +4,9 @@
 //!
 //! 1. A file with a pin (`sha256`) has that hash.
 //! 2. Where `keys` are listed, a signature beside the file (`NAME.wasm.minisig`) is of these bytes and by one of
-//!    them; with `require_signature` there is one.
+//!    them; with `require_signature` there is one. It vouches for bytes, which could stand under any plugin's name
+//!    and grant: where its trusted comment has the name of a file, as minisign writes it, this is the file's, or the
+//!    file is pinned.
 //! 3. A file that changed under the running gateway is pinned or signed, or it has nothing to misuse, or its changes
 //!    are allowed.
 //!
@@ -111,6 +113,9 @@ pub(crate) enum Reason {
     /// The signer counts, but signed something else.
     #[error("expected a signature by {key}… of these bytes (sha256 {found}), found one of others: the file or its signature was changed; sign it again with `minisign -Sm {}`", path.display())]
     Mismatch { key: String, found: FileHash, path: PathBuf },
+    /// The signature is right, but for a file of another name.
+    #[error("its signature is for a file named {signed:?}, found {:?}: one plugin's file could stand in another's place; sign it under this name with `minisign -Sm {}`, or write sha256 = \"{found}\"", path.file_name().unwrap_or_default(), path.display())]
+    Renamed { signed: String, found: FileHash, path: PathBuf },
     /// It was swapped under the running gateway.
     #[error(
         "it changed under the running gateway and {powers}: expected the sha256 {before}, found {now}; if that is meant, write sha256 = \"{now}\", or sign it with one of `keys`, or write allow_changes = true"
@@ -189,8 +194,8 @@ pub(crate) fn admit(before: Option<FileHash>, file: &File, rules: Rules<'_>) -> 
     if let Some(pin) = pin.filter(|pin| pin.hash != sha256) {
         return Err(refuse(&pin.place, Reason::Pin { expected: pin.hash, found: sha256 }));
     }
-    let signed_by =
-        signed_by(file, rules.signatures, sha256).map_err(|reason| refuse(&rules.file.place, reason))?;
+    let signed_by = signed_by(file, rules.signatures, sha256, pin.is_some())
+        .map_err(|reason| refuse(&rules.file.place, reason))?;
     if let (None, Some(place)) = (&signed_by, &rules.signatures.required) {
         let (signature, path) = (signature_path(&file.path), file.path.clone());
         return Err(refuse(place, Reason::Unsigned { signature, path }));
@@ -206,7 +211,14 @@ pub(crate) fn admit(before: Option<FileHash>, file: &File, rules: Rules<'_>) -> 
 }
 
 /// The beginning of the key by which a file is signed; `None` where it has no signature that counts.
-fn signed_by(file: &File, signatures: &Signatures, found: FileHash) -> Result<Option<String>, Reason> {
+///
+/// Whose file is `pinned` may have signed it under another name: the configuration says which plugin it is.
+fn signed_by(
+    file: &File,
+    signatures: &Signatures,
+    found: FileHash,
+    pinned: bool,
+) -> Result<Option<String>, Reason> {
     let Some(text) = file.signature.as_ref().filter(|_| !signatures.keys.is_empty()) else { return Ok(None) };
     let (path, signature) = (file.path.clone(), signature_path(&file.path));
     let text = std::str::from_utf8(text).ok();
@@ -215,7 +227,12 @@ fn signed_by(file: &File, signatures: &Signatures, found: FileHash) -> Result<Op
     };
     for SigningKey { key, name, .. } in &signatures.keys {
         match key.verify(&file.bytes, &parsed, false) {
-            Ok(()) => return Ok(Some(name.clone())),
+            Ok(()) => {
+                return match other_name(parsed.trusted_comment(), &path).filter(|_| !pinned) {
+                    Some(signed) => Err(Reason::Renamed { signed, found, path }),
+                    None => Ok(Some(name.clone())),
+                };
+            }
             Err(MinisignError::UnexpectedKeyId) => {}
             Err(MinisignError::UnexpectedAlgorithm) => return Err(Reason::Legacy { signature, path }),
             Err(_) => return Err(Reason::Mismatch { key: name.clone(), found, path }),
@@ -223,6 +240,15 @@ fn signed_by(file: &File, signatures: &Signatures, found: FileHash) -> Result<Op
     }
     let expected = signatures.keys.iter().map(|key| key.name.clone()).collect();
     Err(Reason::Unlisted { expected, found: key_of(text) })
+}
+
+/// The name of the file that was signed, where it is not this file's. Tools write it into the trusted comment between
+/// tabs; some write a path.
+fn other_name(trusted_comment: &str, path: &Path) -> Option<String> {
+    let signed = trusted_comment.split('\t').find_map(|field| field.strip_prefix("file:"))?;
+    let signed = signed.rsplit('/').next().unwrap_or(signed);
+    let found = path.file_name().unwrap_or_default();
+    (found != signed).then(|| signed.to_owned())
 }
 
 /// The beginning of the public key by whose secret twin a signature was made: after two letters both have the id.

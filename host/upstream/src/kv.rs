@@ -8,8 +8,11 @@
 //! # Quota
 //! Changes are scripts (`kv/*.lua`), each of which runs as one step in Redis: no two gateways together get past a
 //! quota. What Redis itself evicts (`maxmemory`), or somebody deletes by hand, stays counted until it would have
-//! expired, is written or is deleted; so the account may be too high, never too low. Gateways with different
-//! quotas each hold their own against the plugin's common account.
+//! expired, is written or is deleted. What has expired by itself is dropped from the account by the plugin's next
+//! changes, at most 1000 keys by each. So the account may be too high, for a moment or longer; it is too low only where
+//! Redis evicts the account itself: with an `allkeys-…` policy it may, and then the plugin begins at nothing beside
+//! the values that are still there. For an exact quota `maxmemory-policy` must be `noeviction` or a `volatile-…` one:
+//! the account has no expiry. Gateways with different quotas each hold their own against the plugin's common account.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};

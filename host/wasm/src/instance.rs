@@ -1,5 +1,6 @@
 //! One instance of a component at work for one exchange.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,11 +26,31 @@ use crate::log::GuestLog;
 use crate::ready::Alive;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
-pub(crate) const RESOURCES_MAX: usize = 1000;
+pub(crate) const RESOURCES_MAX: ResourcesMax = ResourcesMax { usual: 1000, with_directories: 64 };
 /// The most random bytes in one call.
 const RANDOM_MAX: u64 = 64 << 10;
 /// The most that the headers of one message which a guest makes may take: servers take 8 to 32 KiB.
 const HEADERS_MAX: usize = 32 << 10;
+
+/// A number of resources, by what a guest was granted.
+pub(crate) struct ResourcesMax {
+    usual: usize,
+    /// A listing of a directory is a resource, and the host reads it whole into memory that no limit counts: here the
+    /// number of listings is all that bounds it. The directories themselves are not counted.
+    with_directories: usize,
+}
+
+impl ResourcesMax {
+    fn with(&self, directories: usize) -> usize {
+        if directories == 0 { self.usual } else { self.with_directories + directories }
+    }
+}
+
+impl fmt::Display for ResourcesMax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (with a grant of directories {})", self.usual, self.with_directories)
+    }
+}
 
 /// What the host keeps for one store.
 pub(crate) struct Host {
@@ -54,7 +75,7 @@ impl Host {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADERS_MAX);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(RESOURCES_MAX.with(prepared.directories.len()));
         Ok(Self {
             wasi: wasi.build(),
             http,

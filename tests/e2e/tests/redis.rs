@@ -186,6 +186,39 @@ async fn what_others_remove_stays_counted_until_it_is_written() {
 }
 
 #[tokio::test]
+async fn a_change_drops_so_many_expired_keys_and_its_own_in_any_case() {
+    let server = RedisServer::start().await;
+    let (redis, mut client) = (connect(&server.url()), client(&server).await);
+    let kv = redis.namespace("a", Quota { bytes: 10_000, keys: 10_000 });
+    kv.set("k", text(&"x".repeat(499)), MINUTE).await.unwrap();
+    kv.set("n", text("5"), MINUTE).await.unwrap();
+    // 2500 keys that expired earlier than those two.
+    let others = "for n = 1, 2500 do
+        redis.call('HSET', KEYS[1], 'other' .. n, 1)
+        redis.call('HINCRBY', KEYS[1], '', 1)
+        redis.call('ZADD', KEYS[2], 1, 'other' .. n)
+    end";
+    let _: () = command(&mut client, &["EVAL", others, "2", "test:{a}:sizes", "test:{a}:ends"]).await;
+    for key in ["k", "n"] {
+        expire(&mut client, key).await;
+        let _: i64 = command(&mut client, &["ZADD", "test:{a}:ends", "2", key]).await;
+    }
+    let left =
+        async |client: &mut MultiplexedConnection| command::<i64>(client, &["ZCARD", "test:{a}:ends"]).await;
+    // 1500 bytes are left of the others. What expired does not let its key grow past a quota.
+    let smaller = redis.namespace("a", Quota { bytes: 1600, keys: 10_000 });
+    assert_eq!(smaller.set("k", text(&"x".repeat(399)), None).await, Err(KvError::Quota));
+    assert_eq!(left(&mut client).await, 1501);
+    assert_eq!(kv.get("k").await, Ok(None));
+    assert_eq!(kv.increment("n", 7, None).await, Ok(7));
+    assert_eq!(left(&mut client).await, 500);
+    assert_eq!(kv.delete("k").await, Ok(false));
+    assert_eq!(left(&mut client).await, 0);
+    let sum: i64 = command(&mut client, &["HGET", "test:{a}:sizes", ""]).await;
+    assert_eq!(sum, 2);
+}
+
+#[tokio::test]
 async fn plugins_and_prefixes_share_nothing() {
     let server = RedisServer::start().await;
     let redis = connect(&server.url());

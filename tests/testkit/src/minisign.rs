@@ -27,23 +27,32 @@ impl Minisign {
         base64(&[b"Ed", &self.id[..], self.pair.public_key().as_ref()].concat())
     }
 
-    /// The text of a signature of `bytes`, as `minisign -S` makes it.
+    /// The text of a signature of `bytes`, whatever the name of their file.
     pub fn sign(&self, bytes: &[u8]) -> String {
-        self.signature(b"ED", blake2b_simd::blake2b(bytes).as_bytes())
+        self.sign_with(bytes, "timestamp:0\thashed")
+    }
+
+    /// The text of a signature of `bytes` in a file `name`, as `minisign -S` makes it.
+    pub fn sign_file(&self, name: &str, bytes: &[u8]) -> String {
+        self.sign_with(bytes, &format!("timestamp:0\tfile:{name}\thashed"))
+    }
+
+    /// The same with a trusted comment of one's own, as `minisign -S -t` makes it.
+    pub fn sign_with(&self, bytes: &[u8], comment: &str) -> String {
+        self.signature(b"ED", blake2b_simd::blake2b(bytes).as_bytes(), comment)
     }
 
     /// The same as `minisign` made it before version 0.11.
     pub fn sign_as_before(&self, bytes: &[u8]) -> String {
-        self.signature(b"Ed", bytes)
+        self.signature(b"Ed", bytes, "timestamp:0")
     }
 
-    fn signature(&self, algorithm: &[u8; 2], signed: &[u8]) -> String {
-        const COMMENT: &str = "timestamp:0\tfile:plugin.wasm";
+    fn signature(&self, algorithm: &[u8; 2], signed: &[u8], comment: &str) -> String {
         let signature = self.pair.sign(signed);
-        let all = self.pair.sign(&[signature.as_ref(), COMMENT.as_bytes()].concat());
+        let all = self.pair.sign(&[signature.as_ref(), comment.as_bytes()].concat());
         let signature = [&algorithm[..], &self.id, signature.as_ref()].concat();
         format!(
-            "untrusted comment: signature of a test\n{}\ntrusted comment: {COMMENT}\n{}\n",
+            "untrusted comment: signature of a test\n{}\ntrusted comment: {comment}\n{}\n",
             base64(&signature),
             base64(all.as_ref())
         )

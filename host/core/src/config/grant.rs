@@ -11,7 +11,7 @@ use super::reader::{Node, Table};
 mod directories;
 mod http;
 
-pub(super) use directories::{Found, Protected, check};
+pub(super) use directories::{Found, Protected, check, secrets};
 
 /// Some hundred thousand counters of a byte each would be no store any more; a few thousand answers fit.
 const QUOTA: u64 = 1 << 20;

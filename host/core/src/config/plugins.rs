@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use toml::de::DeValue;
 
 pub use rust_proxy_stream::stage::OnError;
 pub use rust_proxy_wasm::Limits;
@@ -121,11 +122,18 @@ pub(super) struct Plugins<'a> {
 
 /// Reads `[plugins]`; `uses` are the names in pipelines, each with the place of its first use.
 pub(super) fn read<'a>(root: &mut Table<'a>, uses: &[(String, Node<'a>)]) -> Plugins<'a> {
+    let secrets = grant::secrets(root);
     root.section("plugins", |t| {
         let mut directories = Vec::new();
-        let folder = t.get("folder").and_then(|node| node.text());
+        let taken = taken(t);
+        let folder = t.get("folder").filter(|_| !taken.contains(&"folder")).and_then(|node| node.text());
         let folder = PathBuf::from(folder.map_or("plugins".to_owned(), |text| text.value));
-        let (cache, signatures) = (cache::read(t), trust::signatures(t));
+        let cache = if taken.contains(&"cache") { None } else { cache::read(t) };
+        let signatures = if SIGNATURES.iter().any(|key| taken.contains(key)) {
+            Signatures::default()
+        } else {
+            trust::signatures(t)
+        };
         let tables = t.rest();
         let mut plugins = BTreeMap::new();
         for (name, node) in &tables {
@@ -149,10 +157,29 @@ pub(super) fn read<'a>(root: &mut Table<'a>, uses: &[(String, Node<'a>)]) -> Plu
             Some((name.clone(), plugin))
         });
         let plugins = resolved.collect();
+        directories.iter_mut().for_each(|found| found.hold_against(&secrets));
         let mut folders = vec![("the plugin folder", t.node.files().resolve(&folder))];
         folders.extend(cache.clone().map(|cache| ("the cache folder", cache)));
         Plugins { plugins, directories, folders, cache, signatures }
     })
+}
+
+/// The settings of signatures.
+const SIGNATURES: [&str; 2] = ["keys", "require_signature"];
+
+/// The settings of `[plugins]` itself that are written as if they were plugins. Each is reported.
+fn taken(t: &mut Table<'_>) -> Vec<&'static str> {
+    let is_table = |key: &&'static str| {
+        let Some(node) = t.get(key) else { return false };
+        let is_table = matches!(node.value(), Some(DeValue::Table(_)));
+        if is_table {
+            let message =
+                format!("the name is taken: `{key}` is a setting of [plugins], so no plugin can have it");
+            node.problem::<()>(message, format!("name the plugin otherwise, with file = \"{key}.wasm\""));
+        }
+        is_table
+    };
+    ["folder", "cache"].into_iter().chain(SIGNATURES).filter(is_table).collect()
 }
 
 const NAME_FIX: &str = "use letters, digits, - and _";

@@ -30,6 +30,10 @@ const FILES: Files = Files(&[
     ("elsewhere/other.wasm", ""),
     ("sign.wasm", ""),
     ("data/inner/answers.txt", "one"),
+    (
+        "data/minisign.pub",
+        "untrusted comment: a key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",
+    ),
     ("pages/a.txt", ""),
     ("words.txt", "one\ntwo\n"),
     ("empty.txt", " \n"),

@@ -118,7 +118,7 @@ fn a_signature_that_is_not_of_these_bytes_is_refused_though_none_is_required() {
     );
     refused(&keys, "", None, &file(NEW, Some(Minisign::new(1).sign(OLD))), &expect);
     // What is signed besides the file is the trusted comment.
-    let renamed = Minisign::new(1).sign(NEW).replace("file:plugin.wasm", "file:other.wasm");
+    let renamed = Minisign::new(1).sign_file("other.wasm", NEW).replace("file:other.wasm", "file:mask.wasm");
     refused(&keys, "", None, &file(NEW, Some(renamed)), &expect);
     // Another key's, under the id of a listed one; the rest of the letter behind is the same.
     let head = |signature: &str| signature.lines().nth(1).expect("a line")[..KEY_NAME].to_owned();
@@ -127,6 +127,34 @@ fn a_signature_that_is_not_of_these_bytes_is_refused_though_none_is_required() {
     refused(&keys, "", None, &file(NEW, Some(forged)), &expect);
     // A pin does not make up for it.
     refused(&keys, &pin(NEW), None, &file(NEW, Some(Minisign::new(1).sign(OLD))), &expect);
+}
+
+#[test]
+fn a_signature_for_a_file_of_another_name_is_refused_unless_the_file_is_pinned() {
+    let keys = format!("keys = ['{}']\nrequire_signature = true", key(1));
+    let signed_as = |name: &str| file(NEW, Some(Minisign::new(1).sign_file(name, NEW)));
+    for right in ["mask.wasm", "out/mask.wasm", "/home/me/mask.wasm"] {
+        accepted(&keys, "", None, &signed_as(right));
+    }
+    for wrong in
+        ["other.wasm", "mask.wasm/other.wasm", "mask.wasm.old", "Mask.wasm", "", "other.wasm\tfile:mask.wasm"]
+    {
+        let named = wrong.split('\t').next().and_then(|path| path.split('/').next_back()).expect("a name");
+        let expect = format!(
+            "c.toml:5:1: plugins.mask: plugins/mask.wasm: its signature is for a file named {named:?}, found \
+             \"mask.wasm\": one plugin's file could stand in another's place; sign it under this name with \
+             `minisign -Sm plugins/mask.wasm`, or write sha256 = \"{}\"",
+            hash(NEW)
+        );
+        refused(&keys, "", None, &signed_as(wrong), &expect);
+        // The changes that are allowed are of this plugin's own file.
+        refused(&keys, "allow_changes = true", Some(OLD), &signed_as(wrong), &expect);
+        assert_eq!(accepted(&keys, &pin(NEW), None, &signed_as(wrong)).signed_by, Some(name(1)));
+    }
+    // A comment of one's own need not name a file.
+    for comment in ["", "release 7", "timestamp:0\thashed", "not a field: file:other.wasm"] {
+        accepted(&keys, "", None, &file(NEW, Some(Minisign::new(1).sign_with(NEW, comment))));
+    }
 }
 
 #[test]

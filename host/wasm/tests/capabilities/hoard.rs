@@ -1,7 +1,7 @@
 //! What a guest may take of the host's memory and tables, by a guest and by components in text form.
 
 use rust_proxy_stream::stage::FaultKind;
-use rust_proxy_wasm::{Limits, LoadError, Settings};
+use rust_proxy_wasm::{Directory, Limits, LoadError, Settings};
 
 use super::{LIMITS, ask, fault, runtime, settings, start};
 
@@ -12,7 +12,18 @@ async fn the_hosts_resources_are_counted() {
     // Those are given back.
     assert_eq!(ask(&mut *link, "pollables 400").await.unwrap(), "400 pollables");
     let (_, detail) = fault(ask(&mut *link, "pollables 600").await);
-    assert!(detail.contains("more than 1000 of the host's resources open"), "{detail}");
+    assert!(detail.starts_with("more than 1000 (with a grant of directories 64) of the host's"), "{detail}");
+}
+
+/// A listing of a directory is one of them, and holds as much memory as the directory has names.
+#[tokio::test]
+async fn with_a_directory_there_are_fewer() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory { host: folder.path().to_owned(), guest: "/data".to_owned(), write: false };
+    let mut link = start(Settings { directories: vec![directory], ..settings("hoard") }).await;
+    assert_eq!(ask(&mut *link, "pollables 25").await.unwrap(), "25 pollables");
+    let (_, detail) = fault(ask(&mut *link, "pollables 40").await);
+    assert!(detail.contains("with a grant of directories 64"), "{detail}");
 }
 
 #[tokio::test]

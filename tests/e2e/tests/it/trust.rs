@@ -72,12 +72,16 @@ async fn a_signed_file_runs_and_a_wrong_signature_is_refused() {
             None => setup,
         }
     };
-    masks(setup(Some(ours.sign(&bytes)))).await;
+    masks(setup(Some(ours.sign_file("mask.wasm", &bytes)))).await;
     for (signature, says) in [
         (None, "plugins.require_signature: "),
         (Some(ours.sign(b"another file")), "found one of others: the file or its signature was changed"),
         (Some(theirs.sign(&bytes)), "add it to `keys` of [plugins]"),
         (Some("hello".to_owned()), "is none of minisign"),
+        (
+            Some(ours.sign_file("emoji.wasm", &bytes)),
+            "is for a file named \"emoji.wasm\", found \"mask.wasm\"",
+        ),
     ] {
         let refusal = setup(signature).refusal().await;
         assert!(

@@ -18,7 +18,8 @@ const ROOMY: &str = "memory = '256MiB', cpu = '5s', wall = '20s', output = '1MiB
 const TIGHT: &str = "memory = '16MiB', cpu = '20ms', wall = '20s', output = '64KiB'";
 
 /// What is said to handles without end.
-const HANDLES: &str = "more than 1000 of the host's resources open (streams, clocks, headers)";
+const HANDLES: &str =
+    "more than 1000 (with a grant of directories 64) of the host's resources open (streams, clocks, headers)";
 
 /// All plugins of the gateway.
 pub(crate) fn plugins(web: &http::Web) -> Plugins {

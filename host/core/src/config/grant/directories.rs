@@ -1,7 +1,8 @@
 //! `grant.directories`: which folders of the machine a plugin sees.
 //!
 //! A plugin that may write must not get at what decides what runs: the folders of the gateway itself, the files
-//! that its configuration reads, and the paths by which other plugins' directories are opened.
+//! that its configuration reads, and the paths by which other plugins' directories are opened. None, whether it may
+//! write or only read, gets at the files that hold secrets.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use rust_proxy_wasm::Directory;
 use toml::de::DeValue;
 
 use crate::config::files::real;
-use crate::config::reader::Node;
+use crate::config::reader::{Node, Table};
 
 /// Longer ones are a mistake.
 const GUEST_MAX: usize = 256;
@@ -18,6 +19,42 @@ const GUEST_MAX: usize = 256;
 pub(in crate::config) struct Found<'a> {
     node: Node<'a>,
     directory: Directory,
+    /// A file in it that is named as secrets are.
+    secret: Option<PathBuf>,
+}
+
+/// The files that the configuration names as `path::FILE`, where they really are: those of all alternatives, so that
+/// what may be granted does not hang on which of them is there. A secret in a file has no other form; that some of
+/// them hold no secret, nobody can tell. Public keys are none.
+pub(in crate::config) fn secrets(root: &mut Table<'_>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for section in ["admin", "kv", "models", "pipelines", "plugins", "server", "signers"] {
+        match root.get(section).and_then(|node| node.value()) {
+            Some(DeValue::Table(entries)) if section == "plugins" => {
+                let others = entries.iter().filter(|(key, _)| key.get_ref() != "keys");
+                others.for_each(|(_, value)| named(value.get_ref(), &mut found));
+            }
+            Some(value) => named(value, &mut found),
+            None => {}
+        }
+    }
+    found.iter().map(|file| real(&root.node.files().resolve(Path::new(file)))).collect()
+}
+
+fn named<'a>(value: &'a DeValue<'_>, found: &mut Vec<&'a str>) {
+    match value {
+        DeValue::String(text) => found.extend(text.strip_prefix("path::")),
+        DeValue::Array(items) => items.iter().for_each(|item| named(item.get_ref(), found)),
+        DeValue::Table(entries) => entries.iter().for_each(|(_, value)| named(value.get_ref(), found)),
+        _ => {}
+    }
+}
+
+impl Found<'_> {
+    /// Takes note of which of `secrets` is in it.
+    pub(in crate::config) fn hold_against(&mut self, secrets: &[PathBuf]) {
+        self.secret = secrets.iter().find(|file| file.starts_with(&self.directory.host)).cloned();
+    }
 }
 
 pub(super) fn read<'a>(node: &Node<'a>, found: &mut Vec<Found<'a>>) -> Vec<Directory> {
@@ -28,7 +65,7 @@ pub(super) fn read<'a>(node: &Node<'a>, found: &mut Vec<Found<'a>>) -> Vec<Direc
             let message = format!("the plugin has a directory {:?} already", directory.guest);
             item.problem::<()>(message, "give each a `guest` of its own");
         }
-        found.push(Found { node: item, directory: directory.clone() });
+        found.push(Found { node: item, directory: directory.clone(), secret: None });
         directories.push(directory);
     }
     directories
@@ -81,7 +118,7 @@ pub(in crate::config) struct Protected {
 pub(in crate::config) fn check(found: &[Found<'_>], protected: &Protected) {
     let Protected { configuration, folders, files } = protected;
     let files: Vec<PathBuf> = files.iter().map(|file| real(file)).collect();
-    for Found { node, directory: Directory { host, write, .. } } in found {
+    for Found { node, directory: Directory { host, write, .. }, secret } in found {
         let shown = host.display();
         if let Some(what) = overlaps(host, folders) {
             node.problem::<()>(format!("{shown} overlaps {what}"), "grant a folder of its own");
@@ -89,6 +126,13 @@ pub(in crate::config) fn check(found: &[Found<'_>], protected: &Protected) {
         }
         if real(configuration).starts_with(host) {
             node.problem::<()>(format!("{shown} holds this configuration"), "grant a folder of its own");
+            continue;
+        }
+        if let Some(secret) = secret {
+            let secret = secret.display();
+            let message =
+                format!("{shown} holds {secret}, which this configuration names as path::, as secrets are");
+            node.problem::<()>(message, "move one of them: no plugin may read it");
             continue;
         }
         if !write {

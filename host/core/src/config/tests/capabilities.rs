@@ -136,6 +136,40 @@ fn a_plugin_gets_no_write_access_to_what_others_go_by() {
 }
 
 #[test]
+fn nobody_reads_a_file_that_is_named_as_secrets_are() {
+    let check = |write: &str, plugin: &str, others: &str| {
+        let text = format!(
+            "[plugins.x]\ngrant = {{ directories = [{{ host = 'data', guest = '/d', write = {write} }}] }}\n\
+             [plugins.mask]\n{plugin}\n[pipelines.a]\nprocess = ['mask']\n{others}\n{BASE}"
+        );
+        parse(&text).map(drop).map_err(|problems| problems.to_string())
+    };
+    let secret = "config = { nested = [{ key = { secret = 'path::data/inner/answers.txt' } }] }";
+    // One that would count where another is not there.
+    let other = "[kv]\nredis = ['env::REDIS_URL', 'path::data/inner/gone.txt']";
+    for write in ["true", "false"] {
+        for (plugin, others, file) in [(secret, "", "answers.txt"), ("", other, "gone.txt")] {
+            let problems = check(write, plugin, others).expect_err("is refused");
+            let (place, file) =
+                ("c.toml:2:26: plugins.x.grant.directories[0]: ", format!("folder/data/inner/{file}, "));
+            for words in [
+                place,
+                "folder/data holds ",
+                &file,
+                "; move one of them: no plugin may read it",
+                "1 problem;",
+            ] {
+                assert!(problems.contains(words), "`{words}` is not in: {problems}");
+            }
+        }
+    }
+    // Elsewhere, or no secret.
+    check("false", "config = { key = { secret = 'path::key.txt' } }", "").unwrap();
+    check("false", "config = { words = { file = 'data/inner/answers.txt' } }", "").unwrap();
+    check("false", "", "[plugins]\nkeys = ['path::data/minisign.pub']").unwrap();
+}
+
+#[test]
 fn keys_and_values_have_a_quota() {
     let quota = |grant: &str| plugin(&format!("grant = {{ {grant} }}")).grant.unwrap().kv.unwrap().value;
     assert_eq!(quota("kv = true"), Quota { bytes: 1 << 20, keys: 10_000 });

@@ -86,6 +86,20 @@ fn mistakes_of_pins_and_keys_are_refused() {
 }
 
 #[test]
+fn a_plugin_cannot_have_the_name_of_a_setting() {
+    for name in ["cache", "folder", "keys", "require_signature"] {
+        for table in [format!("[plugins.{name}]\nready = 1"), format!("[plugins]\n{name} = {{}}")] {
+            let problems = parse(&format!("{table}\n{BASE}")).expect_err("is refused").to_string();
+            let expect = format!(
+                "plugins.{name}: the name is taken: `{name}` is a setting of [plugins], so no plugin can have it; \
+                 name the plugin otherwise, with file = \"{name}.wasm\""
+            );
+            assert!(problems.contains(&expect) && problems.contains("1 problem;"), "{problems}");
+        }
+    }
+}
+
+#[test]
 fn where_compiled_code_is_kept_is_granted_to_nobody() {
     let check = |cache: &str, host: &str| {
         let grant = format!("grant = {{ directories = [{{ host = '{host}', guest = '/d' }}] }}");
