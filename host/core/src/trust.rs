@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use minisign_verify::{Error as MinisignError, Signature};
 
-use crate::config::{self, FileHash, FileTrust, KEY_NAME, Place, Plugin, Signatures, Signer, SigningKey};
+use crate::config::{
+    self, Digest, FileHash, FileTrust, KEY_NAME, Place, Plugin, Signatures, Signer, SigningKey,
+};
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +67,13 @@ pub struct Standing {
     pub pinned: bool,
     /// The beginning of the key by which it is signed, as it stands in `keys`.
     pub signed_by: Option<String>,
+}
+
+impl Standing {
+    /// What a file is loaded from, and who vouches for it: another signature is a change too.
+    pub(crate) fn with(&self, fingerprint: Digest) -> Digest {
+        config::digest(format!("{fingerprint:?}{self}").as_bytes())
+    }
 }
 
 impl fmt::Display for Standing {

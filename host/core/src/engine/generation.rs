@@ -100,7 +100,7 @@ impl Generation {
         Ok(Self {
             number,
             routes,
-            notices: notices::notices(config, &plugins, stores).await,
+            notices: notices::notices(config, &plugins, stores, before.is_none()).await,
             plugins,
             signers,
             headers: providers::headers(config).into(),

@@ -6,8 +6,8 @@ use super::sandbox::Plugins;
 use crate::config::{Config, Granted, Notice, Place, Plugin};
 use crate::kv::Stores;
 
-/// Those of the configuration, the grants that their plugins do not use, and a store that is not there.
-pub(super) async fn notices(config: &Config, plugins: &Plugins, stores: &Stores) -> Vec<Notice> {
+/// Those of the configuration, the grants that their plugins do not use, and, at a `start`, a store that is not there.
+pub(super) async fn notices(config: &Config, plugins: &Plugins, stores: &Stores, start: bool) -> Vec<Notice> {
     let mut notices = config.notices.clone();
     for (name, plugin) in &config.plugins {
         if let (Some(granted), Some(loaded)) = (&plugin.grant, plugins.get(name)) {
@@ -15,7 +15,7 @@ pub(super) async fn notices(config: &Config, plugins: &Plugins, stores: &Stores)
             notices.extend(impatient(plugin, granted, config));
         }
     }
-    if plugins.values().any(|loaded| loaded.it.imports().uses(KV)) {
+    if start && plugins.values().any(|loaded| loaded.it.imports().uses(KV)) {
         notices.extend(away(config, stores).await);
     }
     notices

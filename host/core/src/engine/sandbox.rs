@@ -120,7 +120,7 @@ impl Sandbox<'_> {
         let standing = trust::admit(self.history.of(&plugin.file), &read, rules);
         let standing = standing.map_err(StartProblem::Refused)?;
         let fingerprint = plugin.fingerprint(standing.sha256.bytes());
-        self.sources.add(Source::Plugin(name()), fingerprint);
+        self.sources.add(Source::Plugin(name()), standing.with(fingerprint));
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
             return Ok(Some(Loaded { file: file(), standing, ..same.clone() }));
         }
@@ -160,7 +160,7 @@ impl Sandbox<'_> {
         let standing = trust::admit(self.history.of(&signer.file), &read, rules);
         let standing = standing.map_err(StartProblem::Refused)?;
         let fingerprint = signer.fingerprint(standing.sha256.bytes());
-        self.sources.add(Source::Signer(signer.name.clone()), fingerprint);
+        self.sources.add(Source::Signer(signer.name.clone()), standing.with(fingerprint));
         if let Some(same) = before.filter(|before| before.fingerprint == fingerprint) {
             return Ok(Some(Loaded { file: signer.file.clone(), standing, ..same.clone() }));
         }
