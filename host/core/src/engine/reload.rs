@@ -143,7 +143,7 @@ mod tests {
         let names: Vec<_> = fixed(&config).into_iter().map(|(key, _)| key).collect();
         assert!(names.iter().all(|key| needs_restart(key)), "{names:?}");
         let has = |fixed: &&str| names.iter().any(|key| key.starts_with(*fixed));
-        assert!(FIXED.iter().all(|fixed| has(&fixed)), "{names:?}");
+        assert!(FIXED.iter().all(has), "{names:?}");
         assert!(!needs_restart("server.heartbeat") && !needs_restart("server.listener"));
     }
 }
