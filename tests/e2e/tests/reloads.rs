@@ -12,12 +12,15 @@
 )]
 
 use std::fs;
+use std::time::Duration;
 
 use rust_proxy_core::Reload;
 use rust_proxy_testkit::{Gate, Response, Script, ScriptedUpstream, Setup, TestGateway, deltas};
 
 const STREAMS: usize = 1000;
 const RELOADS: usize = 20;
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Whole streams of each generation, meanwhile.
 const QUICK: usize = 5;
 
@@ -82,6 +85,17 @@ async fn a_thousand_streams_outlive_twenty_reloads() {
             assert!(body.ends_with("data: [DONE]\n\n"), "{body}");
         }
     }
+    // What is replaced keeps none ready: of the old there are those at work, though their streams go on.
+    let present = gateway.reloader.engine().generation();
+    let at_work = async {
+        while live(&gateway, |generation| generation != present) != STREAMS as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let old = || live(&gateway, |generation| generation != present);
+    tokio::time::timeout(PATIENCE, at_work)
+        .await
+        .unwrap_or_else(|_| panic!("{} instances of the old", old()));
     println!("after {RELOADS} reloads: {} MiB, {} instances", memory(), live(&gateway, |_| true));
     streams.iter().for_each(|_| gate.open());
     let mut failed = 0;
@@ -89,8 +103,7 @@ async fn a_thousand_streams_outlive_twenty_reloads() {
         let body = response.body().await;
         failed += usize::from(deltas(&body) != " ****** more" || !body.ends_with("data: [DONE]\n\n"));
     }
-    let present = gateway.reloader.engine().generation();
-    let old = live(&gateway, |generation| generation != present);
+    let old = old();
     println!("after their end: {failed} failed, {old} instances of old generations, {} MiB", memory());
     assert_eq!((failed, old, present), (0, 0, 1 + RELOADS as u64));
 }
