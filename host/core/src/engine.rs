@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rust_proxy_stream::ExchangeError;
 use rust_proxy_stream::account::Account;
 use rust_proxy_stream::exchange::{self, Incoming, Reply};
+use rust_proxy_stream::stage::Plugin;
 use rust_proxy_upstream::EgressError;
 use rust_proxy_wasm::{Cache, CacheCounts, CacheError, Imports, Instances, LoadError, Runtime};
 
@@ -59,10 +60,14 @@ struct Shared {
     runtime: OnceLock<Runtime>,
     /// What plugins keep, which is not a generation's.
     stores: Stores,
+    native: Native,
     slots: Slots,
     totals: Totals,
     upstreams: Upstreams,
 }
+
+/// Plugins that are code of this program, by name.
+type Native = BTreeMap<String, Arc<dyn Plugin>>;
 
 /// What a loaded plugin says of itself, for people.
 #[derive(Debug, Clone)]
@@ -147,10 +152,23 @@ impl Engine {
     /// # Errors
     /// [`StartError`] with every problem; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, []).await
+    }
+
+    /// As [`start`](Self::start), with plugins that are code of this program: each stands in for the plugin of its
+    /// name, in pipelines and reloads. That one's file must be there but is not read, and its settings go unused.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        config: &Config,
+        native: impl IntoIterator<Item = Arc<dyn Plugin>>,
+    ) -> Result<Self, StartError> {
+        let native: Native = native.into_iter().map(|plugin| (plugin.name().to_owned(), plugin)).collect();
         let (room, runtime) = (Room::of(config), OnceLock::new());
         let (totals, upstreams) = (Totals::default(), Upstreams::default());
         let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
-        let outside = Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams };
+        let outside = Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams, native: &native };
         let generation = Generation::make(config, None, outside).await?;
         generation.register(&totals, &upstreams);
         let server = &config.server;
@@ -160,6 +178,7 @@ impl Engine {
             room,
             runtime,
             stores,
+            native,
             slots: Slots::new(server.streams_max, server.queue_max),
             totals,
             upstreams,

@@ -139,6 +139,14 @@ impl Gateway {
     /// Nothing stays behind.
     pub async fn bind(config: &Config) -> Result<Self, GatewayError> {
         let engine = start(config).await?;
+        Self::bind_engine(config, engine).await
+    }
+
+    /// As [`bind`](Self::bind), with an engine of this configuration that runs already.
+    ///
+    /// # Errors
+    /// [`GatewayError::Bind`].
+    pub async fn bind_engine(config: &Config, engine: Engine) -> Result<Self, GatewayError> {
         Self::open(&config.server, engine).await
     }
 

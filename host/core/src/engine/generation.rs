@@ -13,7 +13,7 @@ use super::providers::Tallies;
 use super::room::Room;
 use super::sandbox::{self, Loaded, Plugins, Sandbox, Signers};
 use super::upstreams::Upstreams;
-use super::{PluginInfo, SignerInfo, StartError, StartProblem, Totals, notices, providers, reload};
+use super::{Native, PluginInfo, SignerInfo, StartError, StartProblem, Totals, notices, providers, reload};
 use crate::config::{Choice, Config, Digest, Notice, Sources};
 use crate::kv::Stores;
 use crate::trust::History;
@@ -32,6 +32,7 @@ pub(super) struct Outside<'a> {
     pub(super) runtime: &'a OnceLock<Runtime>,
     pub(super) stores: &'a Stores,
     pub(super) upstreams: &'a Upstreams,
+    pub(super) native: &'a Native,
 }
 
 pub(super) struct Generation {
@@ -64,7 +65,7 @@ impl Generation {
         before: Option<&Self>,
         outside: Outside<'_>,
     ) -> Result<Self, StartError> {
-        let Outside { room, runtime, stores, upstreams } = outside;
+        let Outside { room, runtime, stores, upstreams, native } = outside;
         let mut problems = Vec::new();
         let number = before.map_or(1, |before| before.number + 1);
         let mut sources = config.sources.clone();
@@ -74,6 +75,7 @@ impl Generation {
             runtime,
             number,
             stores,
+            native,
             sources: &mut sources,
             history: &history,
             problems: &mut problems,
@@ -81,7 +83,7 @@ impl Generation {
         let plugins = sandbox.load_plugins(config, before.map(|before| &before.plugins)).await;
         let signers = sandbox.load_signers(config, before.map(|before| &before.signers)).await;
         sandbox::check_roles(config, &plugins, &mut problems);
-        let mut pipelines = sandbox::Pipelines::new(&plugins);
+        let mut pipelines = sandbox::Pipelines::new(&plugins, native);
         let mut routes = BTreeMap::new();
         for (name, model) in &config.models {
             let Some(choice) = config.choice(model, name) else {

@@ -83,6 +83,7 @@ impl Engine {
             runtime: &shared.runtime,
             stores: &shared.stores,
             upstreams: &shared.upstreams,
+            native: &shared.native,
         };
         let next = Generation::make(config, Some(&before), outside).await?;
         let changes = before.sources.changes(&next.sources);

@@ -12,7 +12,7 @@ use rust_proxy_wasm::{
     Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, Signer, SignerSettings,
 };
 
-use super::StartProblem;
+use super::{Native, StartProblem};
 use super::room::Room;
 use crate::config::{self, Config, Digest, Source, Sources, Stages};
 use crate::kv::Stores;
@@ -86,6 +86,8 @@ pub(super) struct Sandbox<'a> {
     /// The generation's.
     pub(super) number: u64,
     pub(super) stores: &'a Stores,
+    /// What is not loaded.
+    pub(super) native: &'a Native,
     /// Where what was loaded is noted.
     pub(super) sources: &'a mut Sources,
     /// What the gateway has loaded before.
@@ -97,7 +99,7 @@ impl Sandbox<'_> {
     /// Loads the plugins; those that are in `before` with the same file and settings are taken from there.
     pub(super) async fn load_plugins(&mut self, config: &Config, before: Option<&Plugins>) -> Plugins {
         let mut plugins = BTreeMap::new();
-        for (name, plugin) in &config.plugins {
+        for (name, plugin) in config.plugins.iter().filter(|(name, _)| !self.native.contains_key(*name)) {
             match self.load_plugin(config, plugin, before.and_then(|before| before.get(name))).await {
                 Ok(loaded) => plugins.extend(loaded.map(|loaded| (name.clone(), loaded))),
                 Err(problem) => self.problems.push(problem),
@@ -234,28 +236,31 @@ pub(super) fn check_roles(config: &Config, plugins: &Plugins, problems: &mut Vec
 /// The pipelines of all models, each made once.
 pub(super) struct Pipelines<'a> {
     plugins: &'a Plugins,
+    native: &'a Native,
     made: BTreeMap<Stages, Arc<Pipeline>>,
 }
 
 impl<'a> Pipelines<'a> {
-    pub(super) fn new(plugins: &'a Plugins) -> Self {
-        Self { plugins, made: BTreeMap::new() }
+    pub(super) fn new(plugins: &'a Plugins, native: &'a Native) -> Self {
+        Self { plugins, native, made: BTreeMap::new() }
     }
 
     pub(super) fn of(&mut self, stages: Stages) -> Arc<Pipeline> {
-        let make = |stages: &Stages| Arc::new(pipeline(stages, self.plugins));
+        let make = |stages: &Stages| Arc::new(pipeline(stages, self.plugins, self.native));
         Arc::clone(self.made.entry(stages).or_insert_with_key(make))
     }
 }
 
-fn pipeline(stages: &Stages, plugins: &Plugins) -> Pipeline {
+fn pipeline(stages: &Stages, plugins: &Plugins, native: &Native) -> Pipeline {
     let names = stages.plugins();
     let places = |links: &[String]| {
         links.iter().filter_map(|plugin| names.iter().position(|name| name == plugin)).collect::<Vec<_>>()
     };
     let (process, modify) = (places(&stages.process), places(&stages.modify));
     // A plugin that did not load has been reported; nothing is started then.
-    let plugins =
-        names.iter().filter_map(|name| plugins.get(*name)).map(|it| Arc::new(it.it.clone()) as Arc<_>);
-    Pipeline { plugins: plugins.collect(), process, modify }
+    let plugin = |name: &&str| match native.get(*name) {
+        Some(native) => Some(Arc::clone(native)),
+        None => plugins.get(*name).map(|loaded| Arc::new(loaded.it.clone()) as Arc<_>),
+    };
+    Pipeline { plugins: names.iter().filter_map(plugin).collect(), process, modify }
 }
