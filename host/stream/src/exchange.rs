@@ -315,7 +315,7 @@ impl Modifying {
 
     /// Reads the blocks that are there; answers whether the terminal marker was among them.
     fn read(&mut self, flow: &mut Flow) -> Result<bool, UpstreamError> {
-        while let Some(block) = self.decoder.next_block().map_err(unreadable)? {
+        while let Some(block) = self.decoder.next_raw().map_err(unreadable)? {
             if self.answer.response.read(block, flow)? {
                 return Ok(true);
             }
@@ -325,7 +325,7 @@ impl Modifying {
 
     fn read_end(&mut self, flow: &mut Flow) -> Result<(), UpstreamError> {
         match std::mem::take(&mut self.decoder).finish().map_err(unreadable)? {
-            Some(block) => self.answer.response.read(block, flow).map(drop),
+            Some(block) => self.answer.response.read(block.raw, flow).map(drop),
             None => Ok(()),
         }
     }

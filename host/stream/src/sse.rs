@@ -6,8 +6,10 @@
 //! waiting to see whether an LF follows a CR: such an LF opens the next block's raw bytes. Not kept: `id` and
 //! `retry` fields of a block that is re-encoded.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// The longest block that is taken, in bytes. Image parts in base64 reach a few MiB; above this an upstream
 /// is broken or hostile, and the stream fails.
@@ -28,11 +30,25 @@ pub struct Block {
     pub data: Option<String>,
 }
 
+/// The fields of a block, as parts of it where they are: most blocks are read once, and then leave as they came.
+#[derive(Debug, Default)]
+pub(crate) struct Fields<'a> {
+    /// As [`Block::name`].
+    pub(crate) name: Option<&'a str>,
+    /// As [`Block::data`].
+    pub(crate) data: Option<Cow<'a, str>>,
+}
+
 impl Block {
+    fn new(raw: Bytes) -> Result<Self, SseError> {
+        let Fields { name, data } = Fields::read(utf8(&raw)?);
+        let (name, data) = (name.map(str::to_owned), data.map(Cow::into_owned));
+        Ok(Self { raw, name, data })
+    }
+
     /// The value of a field named `error`, which llama.cpp's server sent in the place of data until September 2025.
     pub fn error(&self) -> Option<&str> {
-        let mut lines = std::str::from_utf8(&self.raw).ok()?.split(['\n', '\r']);
-        lines.find_map(|line| line.strip_prefix("error:")).map(str::trim)
+        error(utf8(&self.raw).ok()?)
     }
 }
 
@@ -68,7 +84,12 @@ pub struct Decoder {
 impl Decoder {
     /// Adds input.
     pub fn push(&mut self, input: &[u8]) {
-        self.buffer.extend_from_slice(input);
+        if self.buffer.is_empty() {
+            // As large as it is, so that a read that is one block becomes that block.
+            self.buffer = BytesMut::from(input);
+        } else {
+            self.buffer.extend_from_slice(input);
+        }
     }
 
     /// The next whole block, `None` if more input is needed.
@@ -76,6 +97,14 @@ impl Decoder {
     /// # Errors
     /// [`SseError`]; the decoder must not be used afterwards.
     pub fn next_block(&mut self) -> Result<Option<Block>, SseError> {
+        self.next_raw()?.map(Block::new).transpose()
+    }
+
+    /// The bytes of the next whole block, of which nobody has seen yet whether they are UTF-8.
+    ///
+    /// # Errors
+    /// As [`next_block`](Self::next_block).
+    pub(crate) fn next_raw(&mut self) -> Result<Option<Bytes>, SseError> {
         while let Some(found) = self.buffer.get(self.searched..).and_then(|rest| memchr2(b'\n', b'\r', rest))
         {
             let end = self.searched + found;
@@ -110,18 +139,22 @@ impl Decoder {
             return Ok(None);
         }
         self.line = self.buffer.len();
-        let block = self.cut()?;
+        let block = Block::new(self.cut()?)?;
         if block.data.as_deref() == Some("[DONE]") { Ok(Some(block)) } else { Err(SseError::Cut) }
     }
 
     /// Takes the block that ends where the next line begins. An LF that completes its CRLF and is there
     /// already goes with it.
-    fn cut(&mut self) -> Result<Block, SseError> {
+    fn cut(&mut self) -> Result<Bytes, SseError> {
         if self.after_cr && self.buffer.get(self.line) == Some(&b'\n') {
             self.line += 1;
             self.after_cr = false;
         }
-        let mut raw = self.buffer.copy_to_bytes(self.line);
+        let mut raw = if self.line == self.buffer.len() {
+            std::mem::take(&mut self.buffer).freeze()
+        } else {
+            self.buffer.copy_to_bytes(self.line)
+        };
         (self.searched, self.line, self.content) = (0, 0, false);
         if raw.len() > BLOCK_MAX {
             return Err(SseError::TooLong);
@@ -129,29 +162,51 @@ impl Decoder {
         if !std::mem::replace(&mut self.begun, true) && raw.starts_with(BYTE_ORDER_MARK) {
             raw.advance(BYTE_ORDER_MARK.len());
         }
-        let (name, data) = parse(std::str::from_utf8(&raw).map_err(|_| SseError::NotUtf8)?);
-        Ok(Block { raw, name, data })
+        Ok(raw)
     }
 }
 
-/// The `event` and `data` fields of a block.
-fn parse(block: &str) -> (Option<String>, Option<String>) {
-    let mut name = None;
-    let mut data: Option<String> = None;
-    for line in block.split(['\n', '\r']).filter(|line| !line.is_empty()) {
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match (field, &mut data) {
-            ("event", _) => name = Some(value.to_owned()),
-            ("data", None) => data = Some(value.to_owned()),
-            ("data", Some(data)) => {
-                data.push('\n');
-                data.push_str(value);
+impl<'a> Fields<'a> {
+    pub(crate) fn read(block: &'a str) -> Self {
+        let mut fields = Self::default();
+        for line in lines(block).filter(|line| !line.is_empty()) {
+            let (field, value) = match memchr(b':', line.as_bytes()) {
+                Some(colon) => line.split_at(colon),
+                None => (line, ""),
+            };
+            let value = value.strip_prefix(':').unwrap_or(value);
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match (field, &mut fields.data) {
+                ("event", _) => fields.name = Some(value),
+                ("data", None) => fields.data = Some(Cow::Borrowed(value)),
+                ("data", Some(data)) => data.to_mut().extend(["\n", value]),
+                _ => {}
             }
-            _ => {}
         }
+        fields
     }
-    (name, data)
+}
+
+/// As [`Block::error`].
+pub(crate) fn error(block: &str) -> Option<&str> {
+    lines(block).find_map(|line| line.strip_prefix("error:")).map(str::trim)
+}
+
+/// The lines of a block, and perhaps empty ones between them.
+fn lines(block: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(block);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr2(b'\n', b'\r', text.as_bytes());
+        rest = end.and_then(|end| text.get(end + 1..));
+        text.get(..end.unwrap_or(text.len()))
+    })
+}
+
+/// # Errors
+/// [`SseError::NotUtf8`].
+pub(crate) fn utf8(block: &[u8]) -> Result<&str, SseError> {
+    std::str::from_utf8(block).map_err(|_| SseError::NotUtf8)
 }
 
 /// Writes an event. Line breaks in `data` become further `data` lines.

@@ -9,6 +9,7 @@
 //! `source.rs` finds the lanes in the literals of a field, `lanes.rs` gives released text back to the parts of
 //! chunks, `frame.rs` writes a chunk from its parts, `queue.rs` keeps chunks in their order.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -19,9 +20,10 @@ use serde_json::{Map, Value, json};
 use super::chunk::{CHOICES_MAX, Call, Choice, Chunk, Field};
 use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
-use crate::json::text as json_text;
+use crate::json::{place, text as json_text};
 use crate::lane::CloseReason;
-use crate::{sse, upstream};
+use crate::sse::{self, Fields};
+use crate::upstream;
 
 mod canned;
 mod frame;
@@ -31,7 +33,7 @@ mod source;
 mod tokens;
 
 pub(crate) use canned::canned;
-use frame::{Frame, Note, Sent, Template};
+use frame::{Data, Frame, Note, Sent, Template};
 use lanes::{LaneState, Lanes};
 use queue::{QUEUED_MAX, Queue};
 use source::{Reading, Source};
@@ -93,24 +95,26 @@ impl Response {
     ///
     /// # Errors
     /// As [`Chunk::parse`]; what was added to `flow` before is still good.
-    pub(crate) fn read(&mut self, block: sse::Block, flow: &mut Flow) -> Result<bool, UpstreamError> {
-        if let (None, Some(error)) = (&block.data, block.error()) {
-            return Err(UpstreamError::Reported(super::error_message(error)));
-        }
-        let Some(data) = block.data else {
+    pub(crate) fn read(&mut self, raw: Bytes, flow: &mut Flow) -> Result<bool, UpstreamError> {
+        let block = sse::utf8(&raw).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+        let Fields { name, data } = Fields::read(block);
+        let Some(data) = data else {
+            if let Some(error) = sse::error(block) {
+                return Err(UpstreamError::Reported(super::error_message(error)));
+            }
             // Comments are kept, but none is a reason to begin an answer.
             if !self.template.first.is_empty() {
-                self.queue.push(Frame::new(block.raw, None, String::new()));
+                self.queue.push(Frame::default().came_as(raw, Data::default()));
             }
             return Ok(false);
         };
         if data.trim() == "[DONE]" {
             return Ok(true);
         }
-        if block.name.as_deref() == Some("ping") || data.trim().is_empty() {
+        if name == Some("ping") || data.trim().is_empty() {
             return Ok(false);
         }
-        let chunk = match (Chunk::parse(&data, self.scanned), block.name.as_deref()) {
+        let chunk = match (Chunk::parse(&data, self.scanned), name) {
             (Err(UpstreamError::Protocol(_)), Some("error")) => {
                 return Err(UpstreamError::Reported(super::error_message(&data)));
             }
@@ -119,7 +123,14 @@ impl Response {
         if chunk.choices.is_empty() && chunk.usage.is_none() {
             return Ok(false);
         }
-        self.read_chunk(Frame::new(block.raw, block.name, data), chunk, flow)?;
+        let mut frame = Frame::new(name);
+        let ends = self.read_chunk(&mut frame, &data, chunk, flow)?;
+        let data = match data {
+            Cow::Borrowed(data) => Data::Within(place(block, data)),
+            Cow::Owned(data) => Data::Joined(data),
+        };
+        self.queue.push(frame.came_as(raw, data));
+        self.finish_all(ends, flow)?;
         if self.queue.bytes() > QUEUED_MAX {
             return Err(UpstreamError::Protocol(format!(
                 "more than {QUEUED_MAX} bytes of it wait for held text"
@@ -140,7 +151,10 @@ impl Response {
             return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
         }
         let choices: Vec<u32> = chunk.choices.iter().map(|choice| choice.index).collect();
-        self.read_chunk(Frame::new(body.clone(), None, data.to_owned()), chunk, flow)?;
+        let mut frame = Frame::default();
+        let ends = self.read_chunk(&mut frame, data, chunk, flow)?;
+        self.queue.push(frame.came_as(body.clone(), Data::Within(0..data.len())));
+        self.finish_all(ends, flow)?;
         choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
     }
 
@@ -157,14 +171,21 @@ impl Response {
         Some(upstream::Tokens { prompt: prompt_tokens, completion: completion_tokens })
     }
 
-    fn read_chunk(&mut self, mut frame: Frame, chunk: Chunk, flow: &mut Flow) -> Result<(), UpstreamError> {
-        if let Some(usage) = chunk.usage.clone().and_then(|usage| frame.data.get(usage)) {
+    /// Reads what a chunk says into its frame, which has yet to be queued; answers with the choices that it ends.
+    fn read_chunk(
+        &mut self,
+        frame: &mut Frame,
+        data: &str,
+        chunk: Chunk,
+        flow: &mut Flow,
+    ) -> Result<Vec<(u32, CloseReason)>, UpstreamError> {
+        if let Some(usage) = chunk.usage.clone().and_then(|usage| data.get(usage)) {
             // Some servers say it in each chunk; it is read once, at the end.
             self.usage.clear();
             self.usage.push_str(usage);
         }
         if self.template.first.is_empty() {
-            self.template.first.clone_from(&frame.data);
+            self.template.first.push_str(data);
         }
         // First what can be wrong, so that a frame is taken as a whole or not at all.
         for choice in &chunk.choices {
@@ -188,22 +209,18 @@ impl Response {
         frame.usage = chunk.usage;
         frame.choices = chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())).collect();
         let several = chunk.choices.len() > 1;
-        let finishes: Vec<_> = chunk.choices.iter().map(|choice| (choice.index, choice.finish)).collect();
+        let ends = chunk.choices.iter().filter_map(|choice| Some((choice.index, choice.finish?))).collect();
         for choice in chunk.choices {
             let calls = choice.texts.iter().any(|text| text.call.is_some());
             frame.urgent |= calls || (several && (choice.texts.is_empty() || choice.finish.is_some()));
             let head = |call: &Call| call.id.is_some() || call.name.is_some();
             frame.heads |= choice.texts.iter().filter_map(|text| text.call.as_ref()).any(head);
-            if let Err(error) = self.read_choice(choice, &mut frame, flow) {
+            if let Err(error) = self.read_choice(choice, frame, data, flow) {
                 self.broken = true;
                 return Err(error);
             }
         }
-        self.queue.push(frame);
-        finishes.into_iter().try_for_each(|(choice, reason)| match reason {
-            Some(reason) => self.finish(choice, reason, flow),
-            None => Ok(()),
-        })
+        Ok(ends)
     }
 
     /// Reads what a chunk has of one choice.
@@ -211,13 +228,14 @@ impl Response {
         &mut self,
         choice: Choice,
         frame: &mut Frame,
+        data: &str,
         flow: &mut Flow,
     ) -> Result<(), UpstreamError> {
         let index = choice.index;
         // The texts that log probabilities may tell of, and their parts.
         let mut own: Vec<(Field, String, Range<usize>)> = Vec::new();
         for text in choice.texts {
-            let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame };
+            let mut to = Reading { lanes: &mut self.lanes, queue: &mut self.queue, flow, frame, data };
             if let (Field::Citation { .. }, Some(literal)) = (text.field, text.literal.clone()) {
                 let mut cited = Source::new(index, text.field);
                 cited.read(usize::MAX, literal, &mut to)?;
@@ -234,7 +252,7 @@ impl Response {
                 let first = to.frame.parts.len();
                 source.read(at, literal.clone(), &mut to)?;
                 if choice.logprobs.is_some() {
-                    let text = json_text(frame.data.get(literal).unwrap_or_default()).into_owned();
+                    let text = json_text(data.get(literal).unwrap_or_default()).into_owned();
                     own.push((field, text, first..frame.parts.len()));
                 }
             }
@@ -259,6 +277,10 @@ impl Response {
         Ok(())
     }
 
+    fn finish_all(&mut self, ends: Vec<(u32, CloseReason)>, flow: &mut Flow) -> Result<(), UpstreamError> {
+        ends.into_iter().try_for_each(|(choice, reason)| self.finish(choice, reason, flow))
+    }
+
     /// Ends a choice: its lanes are closed.
     fn finish(&mut self, choice: u32, reason: CloseReason, flow: &mut Flow) -> Result<(), UpstreamError> {
         let Some(state) = self.choices.iter_mut().find(|state| state.index == choice && !state.finished)
@@ -268,7 +290,7 @@ impl Response {
         state.finished = true;
         self.last = Some(choice);
         let (lanes, queue, mut none) = (&mut self.lanes, &mut self.queue, Frame::default());
-        let mut to = Reading { lanes, queue, flow, frame: &mut none };
+        let mut to = Reading { lanes, queue, flow, frame: &mut none, data: "" };
         self.sources
             .iter_mut()
             .filter(|source| source.choice == choice)
@@ -390,7 +412,7 @@ impl Response {
                 continue;
             }
             if let Some(place) = frame.usage.take().filter(|_| !frame.is_sent()) {
-                usage = frame.data.get(place).map(str::to_owned);
+                usage = frame.data().get(place).map(str::to_owned);
             }
             for literal in std::mem::take(&mut frame.literals) {
                 match self.sources.get_mut(literal.source) {

@@ -25,7 +25,7 @@ const LOOKED_INTO_MAX: usize = 1 << 20;
 pub(super) struct Frame {
     pub(super) raw: Bytes,
     name: Option<String>,
-    pub(super) data: String,
+    data: Data,
     pub(super) parts: Vec<Part>,
     /// The literals that its parts stand in.
     pub(super) literals: Vec<Literal>,
@@ -48,6 +48,21 @@ pub(super) struct Frame {
     pub(super) usage: Option<Range<usize>>,
     /// Whether a part of it was sent.
     sent: bool,
+}
+
+/// Where a chunk's data is.
+#[derive(Debug)]
+pub(super) enum Data {
+    /// A part of its bytes: one `data` line.
+    Within(Range<usize>),
+    /// Put together from several.
+    Joined(String),
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self::Within(0..0)
+    }
 }
 
 /// The place of a [`Part`]: its chunk's place in the stream, and its own among the chunk's parts.
@@ -181,13 +196,34 @@ impl Part {
 }
 
 impl Frame {
-    pub(super) fn new(raw: Bytes, name: Option<String>, data: String) -> Self {
-        Self { raw, name, data, ..Self::default() }
+    pub(super) fn new(name: Option<&str>) -> Self {
+        Self { name: name.map(str::to_owned), ..Self::default() }
+    }
+
+    /// Gives it what it came as.
+    pub(super) fn came_as(mut self, raw: Bytes, data: Data) -> Self {
+        (self.raw, self.data) = (raw, data);
+        self
+    }
+
+    /// Its data. It is seldom looked at again, so it is no copy, and was UTF-8 when it came.
+    pub(super) fn data(&self) -> &str {
+        match &self.data {
+            Data::Within(place) => {
+                let data = self.raw.get(place.clone()).unwrap_or_default();
+                std::str::from_utf8(data).unwrap_or_default()
+            }
+            Data::Joined(data) => data,
+        }
     }
 
     /// What it takes of memory, in bytes, about.
     pub(super) fn cost(&self) -> usize {
-        self.raw.len() + self.data.len() + OVERHEAD
+        let data = match &self.data {
+            Data::Within(place) => place.len(),
+            Data::Joined(data) => data.len(),
+        };
+        self.raw.len() + data + OVERHEAD
     }
 
     /// Whether all that it waits for has come.
@@ -207,7 +243,8 @@ impl Frame {
         };
         let has_text = self.parts.iter().any(|part| part.has_text() && !waits(part));
         let sent = if self.sent {
-            let texts = self.parts.iter().map(|part| (part, part.rest(&self.data)));
+            let data = self.data();
+            let texts = self.parts.iter().map(|part| (part, part.rest(data)));
             let texts = texts.filter(|(part, rest)| !part.out.is_empty() || !rest.is_empty());
             out.extend(texts.map(|(part, rest)| template.text(lanes, part.lane, &part.out, rest)));
             if has_text { Sent::Rendered } else { Sent::Nothing }
@@ -240,18 +277,18 @@ impl Frame {
     fn is_as_it_came(&self, lanes: &Lanes) -> bool {
         self.parts.iter().all(Part::is_as_it_came)
             && !self.notes.iter().any(|note| note.is_wrong(lanes))
-            && self.tokens.iter().all(|tokens| tokens.written(&self.data, &self.parts).is_none())
+            && self.tokens.iter().all(|tokens| tokens.written(self.data(), &self.parts).is_none())
     }
 
     /// The data with what came back of each text in its place.
     fn render(&self, lanes: &Lanes) -> String {
-        let done = self.is_done();
+        let (done, data) = (self.is_done(), self.data());
         let parts = self.parts.iter().filter(|part| part.is_to_be_written());
-        let parts = parts.map(|part| (part.place.clone(), Cow::Owned(part.written(&self.data))));
+        let parts = parts.map(|part| (part.place.clone(), Cow::Owned(part.written(data))));
         let notes = self.notes.iter().filter(|note| !done || note.is_wrong(lanes));
         let notes = notes.map(|note| (note.place.clone(), Cow::Borrowed(note.instead)));
         let tokens = self.tokens.iter().filter_map(|tokens| {
-            Some((tokens.place.clone(), Cow::Owned(tokens.written(&self.data, &self.parts)?)))
+            Some((tokens.place.clone(), Cow::Owned(tokens.written(data, &self.parts)?)))
         });
         let mut splices: Vec<_> = parts.chain(notes).chain(tokens).collect();
         splices.sort_by_key(|(place, _)| place.start);
@@ -262,12 +299,12 @@ impl Frame {
             end = end.max(place.end);
             outside
         });
-        json::splice(&self.data, splices)
+        json::splice(data, splices)
     }
 
     /// Whether it says anything besides its text.
     fn carries_more(&self, lanes: &Lanes) -> bool {
-        if self.data.len() > LOOKED_INTO_MAX {
+        if self.data().len() > LOOKED_INTO_MAX {
             return true;
         }
         // With the text as it came, half a surrogate pair would stand in the way.
@@ -286,29 +323,31 @@ impl Frame {
         if self.sent {
             return (self.texts(literal).collect(), parts.iter().all(|part| part.done));
         }
+        let data = self.data();
         let mut at = literal.content.start;
         let mut out = String::new();
         for part in parts {
-            out.push_str(self.data.get(at..part.place.start).unwrap_or_default());
-            match self.data.get(part.place.clone()).filter(|_| !part.is_to_be_written()) {
+            out.push_str(data.get(at..part.place.start).unwrap_or_default());
+            match data.get(part.place.clone()).filter(|_| !part.is_to_be_written()) {
                 Some(text) => out.push_str(text),
-                None => out.push_str(&part.written(&self.data)),
+                None => out.push_str(&part.written(data)),
             }
             if !part.done {
                 return (out, false);
             }
             at = part.place.end;
         }
-        out.push_str(self.data.get(at..literal.content.end).unwrap_or_default());
+        out.push_str(data.get(at..literal.content.end).unwrap_or_default());
         (out, true)
     }
 
     /// The texts of a literal that came back and are not sent, as they are written in it.
     pub(super) fn texts<'a>(&'a self, literal: &Literal) -> impl Iterator<Item = String> + use<'a> {
         let parts = self.parts.get(literal.parts.clone()).unwrap_or_default();
-        parts.iter().map(|part| match self.sent {
-            true => part.spelling.escape(&part.out) + part.rest(&self.data),
-            false => part.written(&self.data),
+        let data = self.data();
+        parts.iter().map(move |part| match self.sent {
+            true => part.spelling.escape(&part.out) + part.rest(data),
+            false => part.written(data),
         })
     }
 

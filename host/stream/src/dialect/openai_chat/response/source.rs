@@ -50,6 +50,8 @@ pub(super) struct Reading<'a> {
     pub(super) queue: &'a mut Queue,
     pub(super) flow: &'a mut Flow,
     pub(super) frame: &'a mut Frame,
+    /// The frame's data.
+    pub(super) data: &'a str,
 }
 
 /// A part that is being read.
@@ -138,11 +140,9 @@ impl Source {
         literal: Range<usize>,
         to: &mut Reading<'_>,
     ) -> Result<(), UpstreamError> {
-        let data = std::mem::take(&mut to.frame.data);
         let first = to.frame.parts.len();
         let content = literal.start + 1..literal.end - 1;
-        let read = self.read_content(&data, content.clone(), to);
-        to.frame.data = data;
+        let read = self.read_content(to.data, content.clone(), to);
         to.frame.literals.push(Literal { source, content, parts: first..to.frame.parts.len() });
         read
     }
