@@ -12,9 +12,11 @@ use crate::lane::{Channel, CloseReason};
 
 mod delta;
 mod logprobs;
+mod shape;
 
 use delta::RawDelta;
 pub(super) use logprobs::Logprobs;
+pub(super) use shape::Shape;
 
 /// The most choices of an answer: what OpenAI's API takes as `n`.
 pub(super) const CHOICES_MAX: usize = 128;

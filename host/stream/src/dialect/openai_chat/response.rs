@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::chunk::{CHOICES_MAX, Call, Choice, Chunk, Field};
+use super::chunk::{CHOICES_MAX, Call, Choice, Chunk, Field, Shape};
 use crate::chain::{Flow, Stopped};
 use crate::error::UpstreamError;
 use crate::json::{place, text as json_text};
@@ -49,6 +49,7 @@ pub(crate) struct Response {
     scanned: bool,
     /// The choices that were asked for.
     expected: u32,
+    shape: Shape,
     lanes: Lanes,
     sources: Vec<Source>,
     choices: Vec<ChoiceState>,
@@ -114,7 +115,7 @@ impl Response {
         if name == Some("ping") || data.trim().is_empty() {
             return Ok(false);
         }
-        let chunk = match (Chunk::parse(&data, self.scanned), name) {
+        let chunk = match (self.shape.parse(&data, self.scanned), name) {
             (Err(UpstreamError::Protocol(_)), Some("error")) => {
                 return Err(UpstreamError::Reported(super::error_message(&data)));
             }
