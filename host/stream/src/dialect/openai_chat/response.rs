@@ -36,11 +36,8 @@ pub(crate) use canned::canned;
 use frame::{Data, Frame, Note, Sent, Template};
 use lanes::{LaneState, Lanes};
 use queue::{QUEUED_MAX, Queue};
-use source::{Reading, Source};
+use source::{Reading, Source, source};
 use tokens::Tokens;
-
-/// The most fields with text of one answer: enough for all choices, or for many parallel tool calls.
-const SOURCES_MAX: usize = 1024;
 
 /// One answer on its way through.
 #[derive(Debug, Default)]
@@ -105,7 +102,9 @@ impl Response {
             }
             // Comments are kept, but none is a reason to begin an answer.
             if !self.template.first.is_empty() {
-                self.queue.push(Frame::default().came_as(raw, Data::default()));
+                let mut frame = self.queue.frame();
+                frame.came_as(raw, None, Data::default());
+                self.queue.push(frame);
             }
             return Ok(false);
         };
@@ -124,13 +123,15 @@ impl Response {
         if chunk.choices.is_empty() && chunk.usage.is_none() {
             return Ok(false);
         }
-        let mut frame = Frame::new(name);
+        let mut frame = self.queue.frame();
         let ends = self.read_chunk(&mut frame, &data, chunk, flow)?;
         let data = match data {
             Cow::Borrowed(data) => Data::Within(place(block, data)),
             Cow::Owned(data) => Data::Joined(data),
         };
-        self.queue.push(frame.came_as(raw, data));
+        let name = name.map(str::to_owned);
+        frame.came_as(raw, name, data);
+        self.queue.push(frame);
         self.finish_all(ends, flow)?;
         if self.queue.bytes() > QUEUED_MAX {
             return Err(UpstreamError::Protocol(format!(
@@ -152,9 +153,10 @@ impl Response {
             return Err(UpstreamError::Incomplete("it has no choices".to_owned()));
         }
         let choices: Vec<u32> = chunk.choices.iter().map(|choice| choice.index).collect();
-        let mut frame = Frame::default();
+        let mut frame = self.queue.frame();
         let ends = self.read_chunk(&mut frame, data, chunk, flow)?;
-        self.queue.push(frame.came_as(body.clone(), Data::Within(0..data.len())));
+        frame.came_as(body.clone(), None, Data::Within(0..data.len()));
+        self.queue.push(frame);
         self.finish_all(ends, flow)?;
         choices.into_iter().try_for_each(|choice| self.finish(choice, CloseReason::Other, flow))
     }
@@ -208,7 +210,7 @@ impl Response {
         }
         frame.usage_only = chunk.choices.is_empty();
         frame.usage = chunk.usage;
-        frame.choices = chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())).collect();
+        frame.choices.extend(chunk.choices.iter().map(|choice| (choice.index, choice.finish.is_some())));
         let several = chunk.choices.len() > 1;
         let ends = chunk.choices.iter().filter_map(|choice| Some((choice.index, choice.finish?))).collect();
         for choice in chunk.choices {
@@ -467,24 +469,6 @@ impl ChoiceState {
     fn new(index: u32) -> Self {
         Self { index, finished: false, begun: false, finish_sent: false }
     }
-}
-
-/// The source of a field and its place, made if it is new.
-fn source(
-    sources: &mut Vec<Source>,
-    choice: u32,
-    field: Field,
-) -> Result<(usize, &mut Source), UpstreamError> {
-    let known = sources.iter().position(|source| (source.choice, source.field) == (choice, field));
-    if known.is_none() && sources.len() == SOURCES_MAX {
-        return Err(UpstreamError::Protocol(format!("it has text in more than {SOURCES_MAX} places")));
-    }
-    let at = known.unwrap_or_else(|| {
-        sources.push(Source::new(choice, field));
-        sources.len() - 1
-    });
-    #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
-    Ok((at, &mut sources[at]))
 }
 
 fn finish_reason(stopped: Stopped) -> &'static str {

@@ -196,14 +196,18 @@ impl Part {
 }
 
 impl Frame {
-    pub(super) fn new(name: Option<&str>) -> Self {
-        Self { name: name.map(str::to_owned), ..Self::default() }
+    /// Gives it what it came as.
+    pub(super) fn came_as(&mut self, raw: Bytes, name: Option<String>, data: Data) {
+        (self.raw, self.name, self.data) = (raw, name, data);
     }
 
-    /// Gives it what it came as.
-    pub(super) fn came_as(mut self, raw: Bytes, data: Data) -> Self {
-        (self.raw, self.data) = (raw, data);
-        self
+    /// Makes it an empty one, with room for another of its kind.
+    pub(super) fn clear(&mut self) {
+        let Self { mut parts, mut literals, mut choices, .. } = std::mem::take(self);
+        parts.clear();
+        literals.clear();
+        choices.clear();
+        *self = Self { parts, literals, choices, ..Self::default() };
     }
 
     /// Its data. It is seldom looked at again, so it is no copy, and was UTF-8 when it came.
@@ -251,7 +255,8 @@ impl Frame {
         } else if self.is_unfinished() {
             return Sent::Nothing;
         } else if self.is_done() && self.is_as_it_came(lanes) {
-            out.push_back(self.raw.clone());
+            // It is done: nobody asks for its bytes again.
+            out.push_back(std::mem::take(&mut self.raw));
             Sent::Raw
         } else if has_text || ((self.is_done() || self.urgent) && self.carries_more(lanes)) {
             out.push_back(sse::encode(self.name.as_deref(), &self.render(lanes)));

@@ -19,6 +19,9 @@ use crate::error::UpstreamError;
 use crate::json::{self, Reader, Step, Token, TooComplex};
 use crate::lane::CloseReason;
 
+/// The most fields with text of one answer: enough for all choices, or for many parallel tool calls.
+const SOURCES_MAX: usize = 1024;
+
 /// One field of a choice.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -404,4 +407,22 @@ impl Draft<'_> {
 
 fn too_complex(error: TooComplex) -> UpstreamError {
     UpstreamError::Protocol(format!("the arguments of a tool call: {error}"))
+}
+
+/// The source of a field and its place, made if it is new.
+pub(super) fn source(
+    sources: &mut Vec<Source>,
+    choice: u32,
+    field: Field,
+) -> Result<(usize, &mut Source), UpstreamError> {
+    let known = sources.iter().position(|source| (source.choice, source.field) == (choice, field));
+    if known.is_none() && sources.len() == SOURCES_MAX {
+        return Err(UpstreamError::Protocol(format!("it has text in more than {SOURCES_MAX} places")));
+    }
+    let at = known.unwrap_or_else(|| {
+        sources.push(Source::new(choice, field));
+        sources.len() - 1
+    });
+    #[expect(clippy::indexing_slicing, reason = "the position of an element, or of the one just pushed")]
+    Ok((at, &mut sources[at]))
 }
