@@ -165,8 +165,8 @@ async fn modify_whole(
     let mut flow = Flow::default();
     let read = answer.response.read_whole(body, &mut flow);
     answer.note(read)?;
-    let (flow, stopped) = chain.push(flow, || answer.response.unfinished()).await?;
-    let body = answer.response.write_whole(flow, stopped);
+    let stopped = chain.push(&mut flow, || answer.response.unfinished()).await?;
+    let body = answer.response.write_whole(&flow, stopped);
     chain.finish().await?;
     Ok(body)
 }
@@ -218,6 +218,7 @@ impl ResponseStream {
             decoder: Decoder::default(),
             answer,
             chain,
+            flow: Flow::default(),
             out: VecDeque::new(),
             end,
         };
@@ -251,6 +252,8 @@ struct Modifying {
     chain: ResponseChain,
     decoder: Decoder,
     answer: Answer,
+    /// What flows in this step.
+    flow: Flow,
     out: VecDeque<Bytes>,
     /// How it ends if nothing comes in between.
     end: End,
@@ -278,28 +281,28 @@ impl Modifying {
 
     /// Reads what the upstream has, passes it through the links, and queues what can be sent.
     async fn step(&mut self) -> Result<Option<End>, ExchangeError> {
-        let mut flow = Flow::default();
         let read = match self.body.next().await {
             Some(Ok(bytes)) => {
                 self.decoder.push(&bytes);
-                self.read(&mut flow)
+                self.read()
             }
             Some(Err(error)) => return Ok(self.answer.note(Err(error))?),
-            None => self.read_end(&mut flow).map(|()| true),
+            None => self.read_end().map(|()| true),
         };
         // What came before an error is still good.
-        let (flow, stopped) = self.chain.push(flow, || self.answer.response.unfinished()).await?;
+        let stopped = self.chain.push(&mut self.flow, || self.answer.response.unfinished()).await?;
         let last = stopped.is_some() || self.answer.response.has_ended();
         let finished = if last { self.chain.finish().await } else { Ok(()) };
         if finished.is_err() {
             self.answer.response.withhold_end();
         }
         if let Some(stopped) = stopped {
-            self.answer.response.write_stopped(flow, stopped, &mut self.out);
+            self.answer.response.write_stopped(&self.flow, stopped, &mut self.out);
             finished?;
             return Ok(Some(End::Stopped));
         }
-        self.answer.response.write(flow, &mut self.out);
+        self.answer.response.write(&self.flow, &mut self.out);
+        self.flow.clear();
         finished?;
         if !self.answer.note(read)? {
             return Ok(None);
@@ -314,18 +317,18 @@ impl Modifying {
     }
 
     /// Reads the blocks that are there; answers whether the terminal marker was among them.
-    fn read(&mut self, flow: &mut Flow) -> Result<bool, UpstreamError> {
+    fn read(&mut self) -> Result<bool, UpstreamError> {
         while let Some(block) = self.decoder.next_raw().map_err(unreadable)? {
-            if self.answer.response.read(block, flow)? {
+            if self.answer.response.read(block, &mut self.flow)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn read_end(&mut self, flow: &mut Flow) -> Result<(), UpstreamError> {
+    fn read_end(&mut self) -> Result<(), UpstreamError> {
         match std::mem::take(&mut self.decoder).finish().map_err(unreadable)? {
-            Some(block) => self.answer.response.read(block.raw, flow).map(drop),
+            Some(block) => self.answer.response.read(block.raw, &mut self.flow).map(drop),
             None => Ok(()),
         }
     }

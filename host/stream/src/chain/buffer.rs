@@ -32,8 +32,10 @@ impl Buffer {
         } else {
             self.text.push_str(&new.text);
         }
-        for segment in new.segments {
-            extend(&mut self.segments, segment);
+        if self.segments.is_empty() {
+            self.segments = new.segments;
+        } else {
+            new.segments.into_iter().for_each(|segment| extend(&mut self.segments, segment));
         }
     }
 

@@ -13,7 +13,12 @@ pub(crate) struct Flow {
     pub(crate) texts: Vec<LaneText>,
     /// Lanes that end.
     pub(crate) closed: Vec<(u32, CloseReason)>,
+    /// Memory for a text.
+    spare: LaneText,
 }
+
+/// The most memory that is kept for the next text: that of a few tokens is asked for again and again.
+const SPARE_MAX: usize = 4096;
 
 impl Flow {
     pub(crate) fn is_empty(&self) -> bool {
@@ -24,7 +29,7 @@ impl Flow {
     pub(crate) fn text(&mut self, lane: u32) -> &mut LaneText {
         let found = self.texts.binary_search_by_key(&lane, |text| text.lane);
         let at = found.unwrap_or_else(|at| {
-            self.texts.insert(at, LaneText { lane, ..LaneText::default() });
+            self.texts.insert(at, LaneText { lane, ..std::mem::take(&mut self.spare) });
             at
         });
         #[expect(clippy::indexing_slicing, reason = "the place of an element, or of the one just inserted")]
@@ -54,13 +59,27 @@ impl Flow {
         if new.segments.is_empty() {
             return;
         }
-        let text = self.text(new.lane);
-        if text.segments.is_empty() {
-            *text = new;
-        } else {
-            text.text.push_str(&new.text);
-            new.segments.into_iter().for_each(|segment| extend(&mut text.segments, segment));
+        let found = self.texts.binary_search_by_key(&new.lane, |text| text.lane);
+        match found {
+            Err(at) => self.texts.insert(at, new),
+            Ok(at) => {
+                if let Some(text) = self.texts.get_mut(at) {
+                    text.append(new);
+                }
+            }
         }
+    }
+
+    /// Empties it, and keeps its memory for the next step: of its texts, that of one.
+    pub(crate) fn clear(&mut self) {
+        self.opened.clear();
+        self.closed.clear();
+        if let Some(mut text) = self.texts.pop().filter(|text| text.text.capacity() <= SPARE_MAX) {
+            text.text.clear();
+            text.segments.clear();
+            self.spare = text;
+        }
+        self.texts.clear();
     }
 }
 
@@ -82,6 +101,16 @@ impl LaneText {
 }
 
 impl LaneText {
+    /// Adds text behind it.
+    fn append(&mut self, new: Self) {
+        if self.segments.is_empty() {
+            *self = new;
+        } else {
+            self.text.push_str(&new.text);
+            new.segments.into_iter().for_each(|segment| extend(&mut self.segments, segment));
+        }
+    }
+
     /// Adds a plugin's text at the end.
     pub(crate) fn push_inserted(&mut self, text: &str) {
         let source_end = self.segments.last().map_or(0, |last| last.source_end);

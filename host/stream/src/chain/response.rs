@@ -4,11 +4,13 @@
 //! applied, and what it released goes to the next link. The host has the original of everything held, so a
 //! link that fails can be taken out without a gap, and a link that asks for nothing costs no copy.
 
+use std::borrow::Cow;
+
 use crate::chain::buffer::{Buffer, HELD_MAX};
 use crate::chain::flow::{Flow, LaneText};
 use crate::chain::{ActiveLink, Links, Passed};
 use crate::error::ExchangeError;
-use crate::lane::{Batch, Channel, CloseReason, Edit, Finding, Hold, Lane, Outcome, Piece, Stop};
+use crate::lane::{Batch, Channel, CloseReason, Edit, Finding, Lane, Outcome, Piece, Stop};
 use crate::stage::{Context, Fault, FaultKind, StageError};
 
 /// How a plugin ended a response.
@@ -43,6 +45,15 @@ pub(crate) struct ResponseChain {
 struct ModifierLink {
     active: ActiveLink,
     buffers: Vec<Buffer>,
+    /// Memory of the step before, empty.
+    spare: Spare,
+}
+
+/// Lists that each step needs.
+#[derive(Default)]
+struct Spare {
+    step: Vec<(u32, u32)>,
+    texts: Vec<LaneText>,
 }
 
 impl ResponseChain {
@@ -69,7 +80,7 @@ impl ResponseChain {
                 // Without a session there is nothing to skip a call of.
                 active.take_out();
             }
-            chain.links.push(ModifierLink { active, buffers: Vec::new() });
+            chain.links.push(ModifierLink { active, buffers: Vec::new(), spare: Spare::default() });
         }
         Ok(chain)
     }
@@ -92,9 +103,9 @@ impl ResponseChain {
     /// After a dropped call the chain must not be used.
     pub(crate) async fn push(
         &mut self,
-        mut flow: Flow,
+        flow: &mut Flow,
         unfinished: impl Fn() -> Vec<u32>,
-    ) -> Result<(Flow, Option<Stopped>), ExchangeError> {
+    ) -> Result<Option<Stopped>, ExchangeError> {
         self.unused = flow.opened.iter().map(|lane| lane.id + 1).fold(self.unused, u32::max);
         self.open.extend(flow.opened.iter().cloned());
         let mut stopped = None;
@@ -102,7 +113,7 @@ impl ResponseChain {
             if flow.is_empty() {
                 break;
             }
-            if let Some(stop) = link.push(&mut flow).await? {
+            if let Some(stop) = link.push(flow).await? {
                 let respond = link.active.stopped(stop, "modify")?;
                 let kind = if respond.is_some() { Stopped::Responded } else { Stopped::Blocked };
                 if let Some(text) = &respond {
@@ -123,8 +134,10 @@ impl ResponseChain {
                 stopped = Some(kind);
             }
         }
-        self.open.retain(|lane| !flow.closes(lane.id));
-        Ok((flow, stopped))
+        if !flow.closed.is_empty() {
+            self.open.retain(|lane| !flow.closes(lane.id));
+        }
+        Ok(stopped)
     }
 
     /// Tells the modifiers, once, that all of the response has passed, or that it is stopped.
@@ -176,7 +189,7 @@ impl ModifierLink {
             self.active.account.answer.unscanned += bytes(&flow.texts);
             return Ok(None);
         }
-        let step = self.take_in(flow);
+        let mut step = self.take_in(flow);
         if step.is_empty() {
             return Ok(None);
         }
@@ -197,6 +210,17 @@ impl ModifierLink {
                 None
             }
         };
+        step.clear();
+        self.spare.step = step;
+        self.close(flow);
+        Ok(stop)
+    }
+
+    /// Lets go of the lanes that end.
+    fn close(&mut self, flow: &Flow) {
+        if flow.closed.is_empty() {
+            return;
+        }
         let account = &mut self.active.account;
         self.buffers.retain(|buffer| {
             let closed = flow.closes(buffer.lane.id);
@@ -205,7 +229,6 @@ impl ModifierLink {
             }
             !closed
         });
-        Ok(stop)
     }
 
     /// The bytes that are held, all lanes together.
@@ -222,8 +245,9 @@ impl ModifierLink {
     /// each begins.
     fn take_in(&mut self, flow: &mut Flow) -> Vec<(u32, u32)> {
         self.buffers.extend(flow.opened.iter().cloned().map(Buffer::new));
-        let mut texts = std::mem::take(&mut flow.texts).into_iter().peekable();
-        let mut step = Vec::with_capacity(texts.len());
+        let mut taken = std::mem::replace(&mut flow.texts, std::mem::take(&mut self.spare.texts));
+        let mut step = std::mem::take(&mut self.spare.step);
+        let mut texts = taken.drain(..).peekable();
         for buffer in &mut self.buffers {
             let lane = buffer.lane.id;
             let end = buffer.end();
@@ -240,6 +264,8 @@ impl ModifierLink {
                 flow.append(buffer.release_all());
             }
         }
+        drop(texts);
+        self.spare.texts = taken;
         step
     }
 
@@ -271,9 +297,11 @@ impl ModifierLink {
         // Those of a lane are in order, the lanes may come in any.
         let mut edits: Vec<&Edit> = outcome.edits.iter().collect();
         edits.sort_by_key(|edit| edit.lane);
-        let mut holds: Vec<Hold> = outcome.holds.clone();
-        holds.sort_by_key(|hold| hold.lane);
-        let (mut edits, mut holds) = (edits.into_iter().peekable(), holds.into_iter().peekable());
+        let mut holds = Cow::Borrowed(&outcome.holds[..]);
+        if !holds.is_sorted_by_key(|hold| hold.lane) {
+            holds.to_mut().sort_by_key(|hold| hold.lane);
+        }
+        let (mut edits, mut holds) = (edits.into_iter().peekable(), holds.iter().peekable());
         let mut answers = Vec::with_capacity(step.len());
         for (place, buffer) in self.buffers.iter().enumerate().filter(|(_, buffer)| is_in(step, buffer)) {
             let lane = buffer.lane.id;

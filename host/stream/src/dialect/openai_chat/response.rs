@@ -336,10 +336,9 @@ impl Response {
     }
 
     /// Takes what the links released and gives the frames that can be sent.
-    pub(crate) fn write(&mut self, flow: Flow, out: &mut VecDeque<Bytes>) {
-        let closed: Vec<u32> = flow.closed.iter().map(|(lane, _)| *lane).collect();
+    pub(crate) fn write(&mut self, flow: &Flow, out: &mut VecDeque<Bytes>) {
         let orphans = self.assign(flow);
-        closed.into_iter().for_each(|lane| self.lanes.complete(lane, &mut self.queue));
+        flow.closed.iter().for_each(|(lane, _)| self.lanes.complete(*lane, &mut self.queue));
         if !self.broken {
             out.extend(orphans.iter().map(|(lane, text)| self.template.text(&self.lanes, *lane, text, "")));
         }
@@ -365,12 +364,12 @@ impl Response {
     }
 
     /// Gives each text to the frames it stands for; answers with what has none, by lane.
-    fn assign(&mut self, flow: Flow) -> Vec<(u32, String)> {
+    fn assign(&mut self, flow: &Flow) -> Vec<(u32, String)> {
         flow.opened.iter().for_each(|lane| self.lanes.adopt(lane));
         let mut orphans = Vec::new();
-        for text in flow.texts {
+        for text in &flow.texts {
             let Some(lane) = self.lanes.get_mut(text.lane) else { continue };
-            let orphan = lane.assign(&text, &mut self.queue);
+            let orphan = lane.assign(text, &mut self.queue);
             if !orphan.is_empty() {
                 orphans.push((text.lane, orphan));
             }
@@ -380,7 +379,7 @@ impl Response {
 
     /// Takes what the links released with a `stop`, drops all else, and ends every choice. Usage that was
     /// there is kept.
-    pub(crate) fn write_stopped(&mut self, flow: Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
+    pub(crate) fn write_stopped(&mut self, flow: &Flow, stopped: Stopped, out: &mut VecDeque<Bytes>) {
         let unfinished = self.unfinished();
         let Drained { deltas, usage, usage_frames } = self.drain(flow);
         let role = json!({ "role": "assistant", "content": "" }).to_string();
@@ -405,7 +404,7 @@ impl Response {
     ///
     /// A tool call that the client has no part of is left out, and one that it has ends with the first text that
     /// was not released: nothing of the answer's JSON behind it leaves.
-    fn drain(&mut self, flow: Flow) -> Drained {
+    fn drain(&mut self, flow: &Flow) -> Drained {
         let orphans = self.assign(flow);
         let mut deltas = Vec::new();
         let (mut usage, mut usage_frames) = (None, Vec::new());
@@ -435,7 +434,7 @@ impl Response {
     }
 
     /// The whole answer, as the links left it.
-    pub(crate) fn write_whole(&mut self, flow: Flow, stopped: Option<Stopped>) -> Bytes {
+    pub(crate) fn write_whole(&mut self, flow: &Flow, stopped: Option<Stopped>) -> Bytes {
         let Some(stopped) = stopped else {
             self.assign(flow);
             return self.queue.drain().next().map(|frame| frame.into_whole(&self.lanes)).unwrap_or_default();
