@@ -168,6 +168,12 @@ impl Decoder {
 
 impl<'a> Fields<'a> {
     pub(crate) fn read(block: &'a str) -> Self {
+        // Nearly every block is one line of data.
+        if let Some(line) = block.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n"))
+            && memchr2(b'\n', b'\r', line.as_bytes()).is_none()
+        {
+            return Self { name: None, data: Some(Cow::Borrowed(line)) };
+        }
         let mut fields = Self::default();
         for line in lines(block).filter(|line| !line.is_empty()) {
             let (field, value) = match memchr(b':', line.as_bytes()) {

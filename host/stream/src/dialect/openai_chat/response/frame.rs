@@ -203,11 +203,32 @@ impl Frame {
 
     /// Makes it an empty one, with room for another of its kind.
     pub(super) fn clear(&mut self) {
-        let Self { mut parts, mut literals, mut choices, .. } = std::mem::take(self);
+        // All fields by name: none is forgotten.
+        let Self {
+            raw,
+            name,
+            data,
+            parts,
+            literals,
+            choices,
+            calls,
+            urgent,
+            heads,
+            notes,
+            tokens,
+            watching,
+            usage_only,
+            usage,
+            sent,
+        } = self;
+        (*raw, *name, *data, *usage, *watching) = (Bytes::new(), None, Data::default(), None, 0);
+        (*urgent, *heads, *usage_only, *sent) = (false, false, false, false);
         parts.clear();
         literals.clear();
         choices.clear();
-        *self = Self { parts, literals, choices, ..Self::default() };
+        calls.clear();
+        notes.clear();
+        tokens.clear();
     }
 
     /// Its data. It is seldom looked at again, so it is no copy, and was UTF-8 when it came.

@@ -8,16 +8,19 @@ use super::frame::{Frame, Part, PartAt, Sent};
 /// chunk with it; above this an upstream sends more than any answer has, and the response fails.
 pub(super) const QUEUED_MAX: usize = 64 << 20;
 
-/// The most parts of a chunk whose memory the next one gets.
+/// The most chunks whose memory is kept for the next ones: what comes in one read.
 const SPARE_MAX: usize = 16;
+/// The most parts of such a chunk.
+const SPARE_PARTS_MAX: usize = 16;
 
 /// Chunks that wait for their text, by their place in the stream.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// With their places, which ascend.
     frames: VecDeque<(usize, Box<Frame>)>,
-    /// The memory of one that is done.
-    spare: Option<Box<Frame>>,
+    /// The memory of some that are done.
+    #[expect(clippy::vec_box, reason = "they go back into boxes")]
+    spare: Vec<Box<Frame>>,
     /// The place of the next chunk.
     next: usize,
     /// The places of chunks that may have something to send.
@@ -39,7 +42,7 @@ impl Queue {
 
     /// An empty frame.
     pub(super) fn frame(&mut self) -> Box<Frame> {
-        self.spare.take().unwrap_or_default()
+        self.spare.pop().unwrap_or_default()
     }
 
     pub(super) fn push(&mut self, frame: Box<Frame>) {
@@ -96,12 +99,22 @@ impl Queue {
                 };
                 if frame.is_done() {
                     self.bytes -= cost;
-                    self.spare = self.frames.remove(at).and_then(|(_, frame)| spare(frame));
+                    if let Some((_, frame)) = self.frames.remove(at) {
+                        self.keep(frame);
+                    }
                 }
                 split.into_iter().for_each(|(at, raw)| self.settle(at, place, raw));
             }
         }
         self.turn = turn;
+    }
+
+    /// Keeps the memory of a chunk that is done.
+    fn keep(&mut self, mut frame: Box<Frame>) {
+        if self.spare.len() < SPARE_MAX && frame.parts.capacity() <= SPARE_PARTS_MAX {
+            frame.clear();
+            self.spare.push(frame);
+        }
     }
 
     /// A character was split over two parts, and the chunk of the one has been sent, the character as it came or not:
@@ -128,10 +141,4 @@ impl Queue {
         self.bytes = 0;
         std::mem::take(&mut self.frames).into_iter().map(|(_, frame)| *frame)
     }
-}
-
-/// What is left of a chunk that is done.
-fn spare(mut frame: Box<Frame>) -> Option<Box<Frame>> {
-    frame.clear();
-    (frame.parts.capacity() <= SPARE_MAX).then_some(frame)
 }
