@@ -54,6 +54,7 @@ struct ModifierLink {
 struct Spare {
     step: Vec<(u32, u32)>,
     texts: Vec<LaneText>,
+    pieces: Vec<Piece<'static>>,
 }
 
 impl ResponseChain {
@@ -277,15 +278,15 @@ impl ModifierLink {
             let text = buffer.text_from(offset);
             (!text.is_empty()).then_some(Piece { lane, offset, text })
         };
-        let batch = Batch {
-            opened: &flow.opened,
-            pieces: step.iter().filter_map(piece).collect(),
-            closed: &flow.closed,
-        };
-        match self.active.modifier() {
+        let mut pieces = emptied(std::mem::take(&mut self.spare.pieces));
+        pieces.extend(step.iter().filter_map(piece));
+        let batch = Batch { opened: &flow.opened, pieces, closed: &flow.closed };
+        let answer = match self.active.modifier() {
             Some((modifier, _call)) => modifier.push(&batch).await,
             None => Ok(Outcome::default()),
-        }
+        };
+        self.spare.pieces = emptied(batch.pieces);
+        answer
     }
 
     /// Applies an answer to the lanes of the step: all of it or, where it breaks the contract, nothing.
@@ -350,6 +351,12 @@ impl Drop for ModifierLink {
     fn drop(&mut self) {
         self.active.account.dropped += self.held();
     }
+}
+
+/// The memory of a list, for pieces of another step: what is collected from a list stays in its place.
+fn emptied<'a>(mut pieces: Vec<Piece<'_>>) -> Vec<Piece<'a>> {
+    pieces.clear();
+    pieces.into_iter().map(|Piece { lane, offset, .. }| Piece { lane, offset, text: "" }).collect()
 }
 
 fn text_lane(id: u32, choice: u32) -> Lane {
