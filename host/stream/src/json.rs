@@ -44,6 +44,11 @@ pub fn quote(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
+/// Whether a text stands in a string literal as it is.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\'))
+}
+
 /// Whether a raw value is a string literal.
 pub(crate) fn is_string(raw: &RawValue) -> bool {
     raw.get().starts_with('"')
@@ -370,6 +375,7 @@ mod tests {
     proptest! {
         #[test]
         fn unquote_is_the_inverse_of_quote(string in any::<String>()) {
+            prop_assert_eq!(is_plain(&string), content(&quote(&string)) == string);
             prop_assert_eq!(text(&[&quote(&string)]), string);
         }
     }

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 /// The longest block that is taken, in bytes. Image parts in base64 reach a few MiB; above this an upstream
 /// is broken or hostile, and the stream fails.
@@ -217,12 +217,15 @@ pub(crate) fn utf8(block: &[u8]) -> Result<&str, SseError> {
 
 /// Writes an event. Line breaks in `data` become further `data` lines.
 pub fn encode(name: Option<&str>, data: &str) -> Bytes {
-    let mut out = String::with_capacity(data.len() + 16);
+    // As large as it is with one line: then it need not be shared to be sent.
+    let mut out = String::with_capacity(name.map_or(0, |name| name.len() + 8) + data.len() + 8);
     if let Some(name) = name {
         out.extend(["event: ", name, "\n"]);
     }
-    for line in data.split('\n') {
-        out.extend(["data: ", line, "\n"]);
+    let mut start = 0;
+    for end in memchr_iter(b'\n', data.as_bytes()).chain([data.len()]) {
+        out.extend(["data: ", data.get(start..end).unwrap_or_default(), "\n"]);
+        start = end + 1;
     }
     out.push('\n');
     Bytes::from(out)

@@ -10,6 +10,7 @@ use memchr::memmem;
 
 use super::{Choice, Chunk, Field, Text};
 use crate::error::UpstreamError;
+use crate::json;
 
 /// Members with text, of a delta that nobody looks at.
 const TEXTS: [&str; 3] = ["\"content\":", "\"reasoning_content\":", "\"reasoning\":"];
@@ -127,8 +128,7 @@ fn value(data: &str, member: &str) -> Option<usize> {
 fn string(rest: &str) -> Option<(&str, &str)> {
     let end = memchr::memchr2(b'"', b'\\', rest.as_bytes())?;
     let (text, rest) = rest.split_at_checked(end)?;
-    let plain = rest.starts_with('"') && text.bytes().all(|byte| byte >= b' ');
-    plain.then_some((text, rest))
+    (rest.starts_with('"') && json::is_plain(text)).then_some((text, rest))
 }
 
 /// As [`string`], of a string that was read and may have escapes.

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::lanes::{Lanes, Spelling};
 use super::tokens::Tokens;
@@ -178,7 +178,7 @@ impl Part {
     /// What stands in its place.
     fn written(&self, data: &str) -> String {
         let lead = data.get(self.place.start..self.lead).filter(|_| self.lead_raw).unwrap_or_default();
-        lead.to_owned() + &self.spelling.escape(&self.out) + self.rest(data)
+        [lead, &self.spelling.escape(&self.out), self.rest(data)].concat()
     }
 
     /// The escape at its end that is never whole.
@@ -428,14 +428,12 @@ impl Template {
     /// A frame with one choice; its delta and the usage are JSON.
     pub(super) fn frame(&self, choice: u32, delta: &str, finish: Option<&str>, usage: Option<&str>) -> Bytes {
         let head = self.head.get_or_init(|| self.head_without(&["choices", "usage", "obfuscation"]));
-        let finish = json!(finish);
-        let usage = usage.map_or_else(String::new, |usage| format!(",\"usage\":{usage}"));
-        sse::encode(
-            None,
-            &format!(
-                "{head}\"choices\":[{{\"index\":{choice},\"delta\":{delta},\"finish_reason\":{finish}}}]{usage}}}"
-            ),
-        )
+        let finish = finish.map_or_else(|| "null".to_owned(), json::quote);
+        let (name, usage) = usage.map_or(("", ""), |usage| (",\"usage\":", usage));
+        let choice = choice.to_string();
+        let start = [head, "\"choices\":[{\"index\":", &choice, ",\"delta\":", delta].concat();
+        let end = [",\"finish_reason\":", &finish, "}]", name, usage, "}"].concat();
+        sse::encode(None, &(start + &end))
     }
 
     /// The beginning of an object with the fields of the first chunk that are not left out.

@@ -36,6 +36,9 @@ pub(super) enum Spelling {
 
 impl Spelling {
     pub(super) fn escape(self, text: &str) -> String {
+        if json::is_plain(text) {
+            return text.to_owned();
+        }
         let literal = json::quote(text);
         match self {
             Self::Literal => json::content(&literal).to_owned(),
@@ -278,7 +281,10 @@ impl Field {
     /// surrogate pair, which serde's values cannot have.
     pub(super) fn delta(self, written: &str) -> String {
         let delta = match self {
-            Self::Text(_) => json!({ self.name().unwrap_or("content"): "" }),
+            // What nearly every delta is, without a value in between.
+            Self::Text(_) => {
+                return ["{\"", self.name().unwrap_or("content"), "\":\"", written, "\"}"].concat();
+            }
             Self::Detail { entry, summary: false } => {
                 json!({ "reasoning_details": [{ "type": "reasoning.text", "index": entry, "text": "" }] })
             }
