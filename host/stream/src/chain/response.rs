@@ -238,6 +238,9 @@ impl ModifierLink {
     }
 
     fn report(&mut self, stage: &'static str, findings: &[Finding]) {
+        if findings.is_empty() {
+            return;
+        }
         self.active.account.answer.findings += findings.len() as u64;
         self.active.report(stage, findings);
     }
@@ -248,7 +251,7 @@ impl ModifierLink {
         self.buffers.extend(flow.opened.iter().cloned().map(Buffer::new));
         let mut taken = std::mem::replace(&mut flow.texts, std::mem::take(&mut self.spare.texts));
         let mut step = std::mem::take(&mut self.spare.step);
-        let mut texts = taken.drain(..).peekable();
+        let mut texts = taken.iter_mut().peekable();
         for buffer in &mut self.buffers {
             let lane = buffer.lane.id;
             let end = buffer.end();
@@ -256,7 +259,7 @@ impl ModifierLink {
             let new = texts.next_if(|text| text.lane == lane);
             let has_text = new.as_ref().is_some_and(|new| !new.text.is_empty());
             if let Some(new) = new {
-                buffer.push(new);
+                buffer.push(std::mem::take(new));
             }
             if has_text || flow.closes(lane) || flow.opens(lane) {
                 step.push((lane, end));
@@ -265,7 +268,7 @@ impl ModifierLink {
                 flow.append(buffer.release_all());
             }
         }
-        drop(texts);
+        taken.clear();
         self.spare.texts = taken;
         step
     }
