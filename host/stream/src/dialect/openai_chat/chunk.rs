@@ -92,7 +92,7 @@ pub(super) struct Text {
 }
 
 /// What a chunk says of a tool call besides its arguments.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Call {
     pub(super) id: Option<String>,
     pub(super) name: Option<String>,

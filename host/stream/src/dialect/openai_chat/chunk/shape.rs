@@ -1,16 +1,15 @@
 //! The chunk before, without its text: nearly every chunk of an answer is that with another text.
 //!
-//! A chunk that begins and ends with the same bytes, and has characters between that neither end a string literal nor
-//! need an escape, is the same JSON but for that one string: what was found out about the chunk before is true of it
-//! too. Where a server pads its chunks (`obfuscation`), there is a second such string.
+//! A chunk that begins and ends with the same bytes, and has the inside of a string literal between, is the same JSON
+//! but for that one string: what was found out about the chunk before is true of it too. Where a server pads its
+//! chunks (`obfuscation`), there is a second such string.
 
 use std::ops::Range;
 
 use memchr::memmem;
 
-use super::{Choice, Chunk, Field, Text};
+use super::{Call, Choice, Chunk, Field, Text};
 use crate::error::UpstreamError;
-use crate::json;
 
 /// Members with text, of a delta that nobody looks at.
 const TEXTS: [&str; 3] = ["\"content\":", "\"reasoning_content\":", "\"reasoning\":"];
@@ -36,6 +35,8 @@ pub(in crate::dialect::openai_chat) struct Shape {
     choice: u32,
     /// What the text is, where links look at it.
     field: Option<Field>,
+    /// Whether it is of a tool call, of which the chunk says nothing else.
+    call: bool,
     /// Shapes taken since a chunk had one.
     unused: u32,
 }
@@ -78,7 +79,11 @@ impl Shape {
 
     fn chunk(&self, text: Range<usize>) -> Chunk {
         let literal = text.start - 1..text.end + 1;
-        let text = self.field.map(|field| Text { field, literal: Some(literal), call: None });
+        let text = self.field.map(|field| Text {
+            field,
+            literal: Some(literal),
+            call: self.call.then(Call::default),
+        });
         let choice = Choice {
             index: self.choice,
             texts: text.into_iter().collect(),
@@ -93,24 +98,27 @@ impl Shape {
     fn learn(&mut self, data: &str, chunk: &Chunk, scanned: bool) {
         let Chunk { choices, usage: None } = chunk else { return };
         let [Choice { index, texts, finish: None, notes, logprobs: None }] = &choices[..] else { return };
-        let (field, start) = match &texts[..] {
-            [Text { field, literal: Some(literal), call: None }] if notes.is_empty() => {
-                (Some(*field), Some(literal.start + 1))
-            }
-            [] if !scanned => (None, TEXTS.into_iter().find_map(|member| value(data, member))),
+        let (field, call, start) = match &texts[..] {
+            [
+                Text {
+                    field,
+                    literal: Some(literal),
+                    call: call @ (None | Some(Call { id: None, name: None })),
+                },
+            ] if notes.is_empty() => (Some(*field), call.is_some(), Some(literal.start + 1)),
+            [] if !scanned => (None, false, TEXTS.into_iter().find_map(|member| value(data, member))),
             _ => return,
         };
         let Some((head, rest)) = start.and_then(|start| data.split_at_checked(start)) else { return };
-        let Some((_, tail)) = past_string(rest).filter(|(_, tail)| head.len() + tail.len() <= KEPT_MAX)
-        else {
+        let Some((_, tail)) = string(rest).filter(|(_, tail)| head.len() + tail.len() <= KEPT_MAX) else {
             return;
         };
         let padding = value(tail, PADDING).and_then(|start| tail.split_at_checked(start));
-        let padding = padding.and_then(|(tail, rest)| Some((tail, past_string(rest)?.1)));
+        let padding = padding.and_then(|(tail, rest)| Some((tail, string(rest)?.1)));
         head.clone_into(&mut self.head);
         padding.map_or(tail, |(tail, _)| tail).clone_into(&mut self.tail);
         self.end = padding.map(|(_, end)| end.to_owned());
-        (self.choice, self.field) = (*index, field);
+        (self.choice, self.field, self.call) = (*index, field, call);
         self.unused += 1;
     }
 }
@@ -124,23 +132,22 @@ fn value(data: &str, member: &str) -> Option<usize> {
     Some(end + value.len() - literal.len())
 }
 
-/// What stands before the quote that ends a string without escapes, and the rest from there on.
+/// What stands before the quote that ends a string, and the rest from there on. What is no string for serde is none
+/// here: it takes halves of surrogate pairs where it only passes by.
 fn string(rest: &str) -> Option<(&str, &str)> {
-    let end = memchr::memchr2(b'"', b'\\', rest.as_bytes())?;
-    let (text, rest) = rest.split_at_checked(end)?;
-    (rest.starts_with('"') && json::is_plain(text)).then_some((text, rest))
-}
-
-/// As [`string`], of a string that was read and may have escapes.
-fn past_string(rest: &str) -> Option<(&str, &str)> {
+    let bytes = rest.as_bytes();
     let mut end = 0;
     loop {
-        end += memchr::memchr2(b'"', b'\\', rest.as_bytes().get(end..)?)?;
-        if rest.as_bytes().get(end) == Some(&b'"') {
-            return rest.split_at_checked(end);
-        }
-        end += 2;
+        end += memchr::memchr2(b'"', b'\\', bytes.get(end..)?)?;
+        end += match bytes.get(end..)? {
+            [b'"', ..] => break,
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [_, b'u', digits @ ..] if digits.get(..4)?.iter().all(u8::is_ascii_hexdigit) => 6,
+            _ => return None,
+        };
     }
+    let (text, rest) = rest.split_at_checked(end)?;
+    text.bytes().all(|byte| byte >= b' ').then_some((text, rest))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ fn chunk(delta: &str, rest: &str) -> String {
     format!(r#"{{"id":"c","choices":[{{"index":0,"delta":{delta}{rest}}}"#)
 }
 
-const DELTAS: [&str; 12] = [
+const DELTAS: [&str; 16] = [
     r#"{"content":"TEXT"}"#,
     r#"{"content": "TEXT"}"#,
     r#"{"role":"assistant","content":"TEXT"}"#,
@@ -18,6 +18,10 @@ const DELTAS: [&str; 12] = [
     r#"{"reasoning_details":[{"index":1,"text":"TEXT"}]}"#,
     r#"{"reasoning_details":[{"index":1,"text":"TEXT","signature":"s"}]}"#,
     r#"{"tool_calls":[{"index":0,"function":{"arguments":"TEXT"}}]}"#,
+    r#"{"tool_calls":[{"index":1,"id":"c","function":{"name":"f","arguments":"TEXT"}}]}"#,
+    r#"{"tool_calls":[{"index":0,"id":"TEXT","function":{"arguments":"a"}}]}"#,
+    r#"{"tool_calls":[{"index":0,"custom":{"input":"TEXT"}}]}"#,
+    r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"TEXT"}}]}"#,
     r#"{"content":7,"x":"TEXT"}"#,
     "\"TEXT\"",
 ];
@@ -36,8 +40,22 @@ const RESTS: [&str; 9] = [
 
 /// What a string may have, and what ends it or breaks it.
 fn text() -> impl Strategy<Value = String> {
-    const ODD: [&str; 10] =
-        [r"\n", r#"\""#, r"\\", r"\ud83d", "\u{1}", "\n", r#"","x":""#, "\\", "\"", r"\q"];
+    const ODD: [&str; 14] = [
+        r"\n",
+        r#"\""#,
+        r"\\",
+        r"\ud83d",
+        r"\u00E9",
+        "\u{1}",
+        "\n",
+        r#"","x":""#,
+        "\\",
+        "\"",
+        r"\q",
+        r"\u123",
+        r"\u000g",
+        r"\u",
+    ];
     prop_oneof![2 => "[a-zé ]{0,3}", 1 => prop::sample::select(&ODD[..]).prop_map(str::to_owned)]
 }
 
@@ -71,8 +89,8 @@ fn another_text_is_read_from_the_shape() {
         for scanned in [true, false] {
             let mut shape = Shape::default();
             shape.parse(&chunk(r#"{"content":"a\nb"}"#, rest), scanned).unwrap();
-            let next = chunk(r#"{"content":"déjà"}"#, &rest.replace("ab", "xyz"));
-            assert_eq!(&next[shape.text(&next).unwrap()], "déjà");
+            let next = chunk(r#"{"content":"déjà\u00e0\n"}"#, &rest.replace("ab", "xyz"));
+            assert_eq!(&next[shape.text(&next).unwrap()], r"déjà\u00e0\n");
             assert_eq!(shape.text(&chunk(r#"{"content":""}"#, rest)), None);
         }
     }
