@@ -48,10 +48,18 @@ impl<T: Metered> Caller<T> {
         store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_callback(|store| {
-            store.data().meter().tick()?;
-            Ok(UpdateDeadline::Yield(1))
+            // One that was only just called goes on: yielding, it would wait for the turns of all others.
+            Ok(if store.data().meter().tick()? {
+                UpdateDeadline::Yield(1)
+            } else {
+                UpdateDeadline::Continue(1)
+            })
         });
         Self { store, meter, limits, broken: false }
+    }
+
+    pub(crate) fn store(&mut self) -> &mut Store<T> {
+        &mut self.store
     }
 
     pub(crate) fn data(&self) -> &T {

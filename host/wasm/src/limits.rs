@@ -87,7 +87,7 @@ impl ResourceLimiter for MemoryLimiter {
 ///
 /// The guest runs on the thread that polls the call, so the thread's CPU time between the beginning of a poll
 /// and its end or a tick is the guest's. That clock costs a system call, so the first poll goes by the wall
-/// clock, of which at most a tick is counted: no poll is longer, but for time that other threads had. A call
+/// clock, of which at most two ticks are counted: no poll is longer, but for time that other threads had. A call
 /// that does not wait costs two looks at the wall clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<Counters>);
@@ -158,15 +158,21 @@ impl Meter {
         .await
     }
 
-    /// Called on the guest's thread at each tick.
+    /// Called on the guest's thread at each tick. Answers whether the guest has had the thread for a tick.
     ///
     /// # Errors
     /// [`CpuSpent`] once the call has used more than its limit.
-    pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
+    pub(crate) fn tick(&self) -> Result<bool, CpuSpent> {
         let counters = &self.0;
-        counters.count(counters.at(Instant::now()));
+        let now = counters.at(Instant::now());
+        if counters.since.load(Ordering::Relaxed) == FIRST_POLL
+            && now.saturating_sub(counters.began.load(Ordering::Relaxed)) < nanoseconds(TICK)
+        {
+            return Ok(false);
+        }
+        counters.count(now);
         let (used, limit) = (counters.cpu.load(Ordering::Relaxed), counters.limit.load(Ordering::Relaxed));
-        if used > limit { Err(CpuSpent) } else { Ok(()) }
+        if used > limit { Err(CpuSpent) } else { Ok(true) }
     }
 }
 
@@ -175,7 +181,7 @@ impl Counters {
     fn count(&self, now: u64) {
         let used = match self.since.swap(0, Ordering::Relaxed) {
             0 => return,
-            FIRST_POLL => now.saturating_sub(self.began.load(Ordering::Relaxed)).min(nanoseconds(TICK)),
+            FIRST_POLL => now.saturating_sub(self.began.load(Ordering::Relaxed)).min(2 * nanoseconds(TICK)),
             since => thread_cpu_time().saturating_sub(since),
         };
         self.cpu.fetch_add(used, Ordering::Relaxed);
