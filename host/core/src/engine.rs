@@ -168,7 +168,8 @@ impl Engine {
         let (room, runtime) = (Room::of(config), OnceLock::new());
         let (totals, upstreams) = (Totals::default(), Upstreams::default());
         let stores = Stores { memory: Arc::default(), redis: config.kv.connect() };
-        let outside = Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams, native: &native };
+        let outside =
+            Outside { room, runtime: &runtime, stores: &stores, upstreams: &upstreams, native: &native };
         let generation = Generation::make(config, None, outside).await?;
         generation.register(&totals, &upstreams);
         let server = &config.server;

@@ -279,9 +279,10 @@ impl Cache {
 }
 
 impl Key {
-    /// `engine` stands for all that code depends on besides its file.
-    pub(crate) fn new(source: &[u8], engine: [u8; HASH]) -> Self {
-        Self { source: Sha256::digest(source).into(), engine }
+    /// `making` is what is made of the source; `engine` stands for all that code depends on besides its file.
+    pub(crate) fn new(making: &str, source: &[u8], engine: [u8; HASH]) -> Self {
+        let source = Sha256::new().chain_update(making).chain_update([0]).chain_update(source).finalize();
+        Self { source: source.into(), engine }
     }
 
     fn name(&self) -> String {

@@ -14,20 +14,26 @@ pub(crate) struct Compiler {
     pub(crate) cache: Option<Cache>,
 }
 
-/// What is compiled.
+/// Machine code, as it is kept.
 pub(crate) trait Code: Sized + Send + 'static {
-    fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self>;
     fn serialized(&self) -> wasmtime::Result<Vec<u8>>;
     fn load(engine: &Engine, entry: &Checked) -> wasmtime::Result<Self>;
 }
 
+/// What is compiled from a file as it is.
+pub(crate) trait Source: Code {
+    fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self>;
+}
+
 macro_rules! code {
     ($($kind:ty),*) => {$(
-        impl Code for $kind {
+        impl Source for $kind {
             fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
                 Self::from_binary(engine, bytes)
             }
+        }
 
+        impl Code for $kind {
             fn serialized(&self) -> wasmtime::Result<Vec<u8>> {
                 self.serialize()
             }
@@ -51,6 +57,11 @@ macro_rules! code {
 code!(component::Component, Module);
 
 impl Compiler {
+    /// One that keeps nothing.
+    pub(crate) fn without_cache(&self) -> Self {
+        Self { engine: self.engine.clone(), cache: None }
+    }
+
     /// The code of a file, which takes from under a millisecond to seconds: on a thread where that stops nobody.
     ///
     /// # Errors
@@ -58,23 +69,47 @@ impl Compiler {
     ///
     /// # Cancellation
     /// What has begun goes on to its end, and fills the cache.
-    pub(crate) async fn load<C: Code>(&self, plugin: &str, bytes: &[u8]) -> wasmtime::Result<C> {
-        let (compiler, plugin, bytes) = (self.clone(), plugin.to_owned(), bytes.to_vec());
-        let loading = tokio::task::spawn_blocking(move || compiler.load_now(&plugin, &bytes));
+    pub(crate) async fn load<C: Source>(&self, plugin: &str, bytes: &[u8]) -> wasmtime::Result<C> {
+        let (source, engine) = (bytes.to_vec(), self.engine.clone());
+        self.keep(plugin, "file", source, move |source| C::compile(&engine, source)).await
+    }
+
+    /// What `make` makes of a source, which is kept under its hash and the kind of making.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    ///
+    /// # Cancellation
+    /// As [`load`](Self::load).
+    pub(crate) async fn keep<C: Code>(
+        &self,
+        plugin: &str,
+        making: &'static str,
+        source: Vec<u8>,
+        make: impl FnOnce(&[u8]) -> wasmtime::Result<C> + Send + 'static,
+    ) -> wasmtime::Result<C> {
+        let (compiler, plugin) = (self.clone(), plugin.to_owned());
+        let loading = tokio::task::spawn_blocking(move || compiler.keep_now(&plugin, making, &source, make));
         loading.await.map_err(|error| wasmtime::format_err!("the compiler broke off: {error}"))?
     }
 
-    fn load_now<C: Code>(&self, plugin: &str, bytes: &[u8]) -> wasmtime::Result<C> {
+    fn keep_now<C: Code>(
+        &self,
+        plugin: &str,
+        making: &str,
+        source: &[u8],
+        make: impl FnOnce(&[u8]) -> wasmtime::Result<C>,
+    ) -> wasmtime::Result<C> {
         let compile = || {
             let begun = tokio::time::Instant::now();
-            let code = C::compile(&self.engine, bytes)?;
+            let code = make(source)?;
             tracing::debug!(plugin, ms = begun.elapsed().as_millis() as u64, "compiled");
             Ok(code)
         };
         let Some(cache) = &self.cache else { return compile() };
         let load = |entry: &Checked| C::load(&self.engine, entry).map_err(|error| format!("{error:#}"));
         let serialize = |code: &C| code.serialized().map_err(|error| format!("{error:#}"));
-        cache.get(plugin, &Key::new(bytes, self.kind()), load, compile, serialize)
+        cache.get(plugin, &Key::new(making, source, self.kind()), load, compile, serialize)
     }
 
     /// All that code depends on besides its file: the compiler's version and settings, and this processor.

@@ -1,7 +1,7 @@
 //! A component: loading, and the configured instances that are kept ready.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use rust_proxy_stream::account::{Account, Total};
@@ -19,6 +19,7 @@ use crate::instance::{Host, Instance};
 use crate::limits::Limits;
 use crate::log::Rate;
 use crate::ready::{Instances, Population, Ready};
+use crate::snapshot;
 
 /// How a component is to be run.
 #[derive(Debug, Clone)]
@@ -33,6 +34,11 @@ pub struct Settings {
     pub on_error: OnError,
     /// How many configured instances are kept ready.
     pub ready: usize,
+    /// Whether it is configured once, and each instance is a copy of it behind that. What cannot be copied is
+    /// configured in each instance nevertheless.
+    pub once: bool,
+    /// Whether `config_json` has secrets: nothing that is made of it goes to the cache.
+    pub secret: bool,
     /// Its HTTP, if that is granted.
     pub fetch: Option<Arc<dyn Fetch>>,
     /// The directories that it is granted.
@@ -136,16 +142,37 @@ pub(crate) struct Prepared {
     pub(crate) directories: Vec<Directory>,
     pub(crate) kv: Option<Arc<dyn KeyValue>>,
     pub(crate) log_rate: Arc<Rate>,
-    pub(crate) pre: InstancePre<Host>,
-    pub(crate) lifecycle: lifecycle::GuestIndices,
-    pub(crate) processor: Option<processor::GuestIndices>,
-    pub(crate) modifier: Option<response_modifier::GuestIndices>,
-    pub(crate) signer: Option<signer::GuestIndices>,
+    /// The component as its file has it.
+    exports: Exports,
+    /// The component as it is behind `configure`, where that could be copied.
+    copy: OnceLock<Exports>,
     roles: Roles,
     config_json: String,
     on_error: OnError,
     total: Arc<Total>,
     pub(crate) population: Population,
+}
+
+/// What is instantiated, and where in it the contract's exports are.
+pub(crate) struct Exports {
+    pub(crate) pre: InstancePre<Host>,
+    pub(crate) lifecycle: lifecycle::GuestIndices,
+    pub(crate) processor: Option<processor::GuestIndices>,
+    pub(crate) modifier: Option<response_modifier::GuestIndices>,
+    pub(crate) signer: Option<signer::GuestIndices>,
+}
+
+impl Exports {
+    fn new(linker: &Linker<Host>, component: &component::Component, roles: Roles) -> wasmtime::Result<Self> {
+        let pre = linker.instantiate_pre(component)?;
+        Ok(Self {
+            lifecycle: lifecycle::GuestIndices::new(&pre)?,
+            processor: roles.processor.then(|| processor::GuestIndices::new(&pre)).transpose()?,
+            modifier: roles.modifier.then(|| response_modifier::GuestIndices::new(&pre)).transpose()?,
+            signer: roles.signer.then(|| signer::GuestIndices::new(&pre)).transpose()?,
+            pre,
+        })
+    }
 }
 
 impl Component {
@@ -165,22 +192,10 @@ impl Component {
         };
         usage.check(roles)?;
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
-        let pre = imports::linker(linker, &settings)
-            .and_then(|linker| linker.instantiate_pre(&component))
-            .map_err(unfit)?;
+        let linker = imports::linker(linker, &settings).map_err(unfit)?;
         let prepared = Prepared {
-            lifecycle: lifecycle::GuestIndices::new(&pre).map_err(unfit)?,
-            processor: roles
-                .processor
-                .then(|| processor::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(unfit)?,
-            modifier: roles
-                .modifier
-                .then(|| response_modifier::GuestIndices::new(&pre))
-                .transpose()
-                .map_err(unfit)?,
-            signer: roles.signer.then(|| signer::GuestIndices::new(&pre)).transpose().map_err(unfit)?,
+            exports: Exports::new(&linker, &component, roles).map_err(unfit)?,
+            copy: OnceLock::new(),
             name: settings.name.into(),
             limits: settings.limits,
             fetch: settings.fetch,
@@ -192,9 +207,8 @@ impl Component {
             on_error: settings.on_error,
             total: settings.total,
             population: Population::default(),
-            pre,
         };
-        let mut trial = Instance::new(&prepared).await.map_err(LoadError::Trial)?;
+        let mut trial = Instance::new(&prepared, &prepared.exports).await.map_err(LoadError::Trial)?;
         let description = trial.describe().await.map_err(LoadError::Trial)?;
         match trial.configure(&prepared.config_json).await {
             Ok(()) => {}
@@ -203,6 +217,20 @@ impl Component {
         }
         let description = format!("{} {}: {}", description.name, description.version, description.summary);
         let prepared = Arc::new(prepared);
+        if settings.once && usage == Usage::Plugin {
+            match prepared.copy(compiler, &linker, bytes, settings.secret).await {
+                Ok(Some(copy)) => trial = copy,
+                Ok(None) => {}
+                Err(error) => {
+                    let (plugin, error) = (&*prepared.name, printable(&format!("{error:#}")));
+                    tracing::warn!(
+                        plugin,
+                        error,
+                        "it cannot be copied, so it is configured in each instance"
+                    );
+                }
+            }
+        }
         Ok(Self {
             ready: Ready::keep(&prepared, trial, settings.ready),
             prepared,
@@ -224,6 +252,11 @@ impl Component {
     /// What the component imports.
     pub fn imports(&self) -> &Imports {
         &self.imports
+    }
+
+    /// Whether instances are copies of one that was configured.
+    pub fn is_copied(&self) -> bool {
+        self.prepared.copy.get().is_some()
     }
 
     /// Its instances.
@@ -285,9 +318,37 @@ impl Usage {
 
 impl Prepared {
     pub(crate) async fn configured(&self) -> Result<Instance, StageError> {
-        let mut instance = Instance::new(self).await?;
+        if let Some(copy) = self.copy.get() {
+            let mut instance = Instance::new(self, copy).await?;
+            // The pages that any call writes to are copied at their first use: here, and not while a request waits.
+            instance.describe().await?;
+            return Ok(instance);
+        }
+        let mut instance = Instance::new(self, &self.exports).await?;
         instance.configure(&self.config_json).await?;
         Ok(instance)
+    }
+
+    pub(crate) fn config_json(&self) -> &str {
+        &self.config_json
+    }
+
+    /// Makes the copy, and an instance of it; `None` where there can be none.
+    async fn copy(
+        self: &Arc<Self>,
+        compiler: &Compiler,
+        linker: &Linker<Host>,
+        bytes: &[u8],
+        secret: bool,
+    ) -> wasmtime::Result<Option<Instance>> {
+        let Some(copy) = snapshot::configured(compiler, linker, bytes, self, secret).await? else {
+            return Ok(None);
+        };
+        let exports = Exports::new(linker, &copy, self.roles)?;
+        let instance = Instance::new(self, &exports).await.map_err(wasmtime::Error::new)?;
+        // Set here only, and once.
+        let _ = self.copy.set(exports);
+        Ok(Some(instance))
     }
 }
 

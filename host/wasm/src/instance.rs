@@ -11,11 +11,11 @@ use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, Respo
 use rust_proxy_stream::upstream::SignRequest;
 use wasmtime::Store;
 use wasmtime::component::{ResourceAny, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::{lifecycle, processor, response_modifier, signer};
-use crate::component::Prepared;
+use crate::component::{Exports, Prepared};
 use crate::convert;
 use crate::files;
 use crate::guard::{Caller, Metered};
@@ -24,6 +24,7 @@ use crate::kv;
 use crate::limits::{MemoryLimiter, Meter};
 use crate::log::GuestLog;
 use crate::ready::Alive;
+use crate::snapshot::Asked;
 
 /// How many host resources (streams, clocks, …) a guest may have open.
 pub(crate) const RESOURCES_MAX: ResourcesMax = ResourcesMax { usual: 1000, with_directories: 64 };
@@ -67,10 +68,28 @@ impl Host {
     /// # Errors
     /// A fault where a directory is not there any more.
     fn new(prepared: &Prepared) -> Result<Self, Fault> {
+        Self::with(prepared, |_| {})
+    }
+
+    /// One that takes note of who asks for the time or random numbers.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn watched(prepared: &Prepared, asked: &Asked) -> Result<Self, Fault> {
+        Self::with(prepared, |wasi| asked.watch(wasi))
+    }
+
+    /// Whether the guest has nothing of the host's open, and has not asked for anything outside of itself.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.table.is_empty() && self.outgoing.spent() == (0, 0, 0) && !self.kv.was_asked()
+    }
+
+    fn with(prepared: &Prepared, more: impl FnOnce(&mut WasiCtxBuilder)) -> Result<Self, Fault> {
         let (plugin, limits) = (&prepared.name, prepared.limits);
         let log = GuestLog::new(Arc::clone(plugin), limits.log, Arc::clone(&prepared.log_rate));
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log).max_random_size(RANDOM_MAX);
+        more(&mut wasi);
         files::open(&mut wasi, &prepared.directories)?;
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADERS_MAX);
@@ -136,10 +155,10 @@ struct Guest {
 }
 
 impl Instance {
-    /// Makes an instance that is not configured yet.
-    pub(crate) async fn new(prepared: &Prepared) -> Result<Self, StageError> {
-        let mut caller = Caller::new(prepared.pre.engine(), Host::new(prepared)?, prepared.limits);
-        let guest = caller.call(async |store| prepared.instantiate(store).await).await?;
+    /// Makes an instance of `exports`.
+    pub(crate) async fn new(prepared: &Prepared, exports: &Exports) -> Result<Self, StageError> {
+        let mut caller = Caller::new(exports.pre.engine(), Host::new(prepared)?, prepared.limits);
+        let guest = caller.call(async |store| exports.instantiate(store).await).await?;
         Ok(Self { guest, caller, _alive: prepared.population.add() })
     }
 
@@ -179,7 +198,7 @@ impl Instance {
     }
 }
 
-impl Prepared {
+impl Exports {
     async fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Guest> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         Ok(Guest {

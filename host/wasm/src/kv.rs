@@ -17,15 +17,22 @@ pub(crate) struct Store {
     store: Option<Arc<dyn KeyValue>>,
     /// Whether the log has been told of the quota.
     told: bool,
+    /// Whether anything was asked of it.
+    asked: bool,
 }
 
 impl Store {
     pub(crate) fn new(plugin: Arc<str>, store: Option<Arc<dyn KeyValue>>) -> Self {
-        Self { plugin, store, told: false }
+        Self { plugin, store, told: false, asked: false }
+    }
+
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked
     }
 
     /// The store, for a key that can be one.
-    fn at(&self, key: &str) -> Result<&dyn KeyValue, KvError> {
+    fn at(&mut self, key: &str) -> Result<&dyn KeyValue, KvError> {
+        self.asked = true;
         check_key(key)?;
         // Without a grant the interface is not linked.
         self.store.as_deref().ok_or_else(|| KvError::Other("kv is not granted".to_owned()))

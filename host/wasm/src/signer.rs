@@ -135,6 +135,9 @@ async fn component(
     // What becomes of a failed signature is the attempt's affair.
     let (on_error, ready, total) = (OnError::FailClosed, READY.into(), Arc::default());
     let (fetch, directories, kv) = (None, Vec::new(), None);
-    let settings = Settings { name, config_json, limits, on_error, ready, fetch, directories, kv, total };
+    // A signature may need random numbers that nobody else has: an instance of a signer is no copy of another.
+    let (once, secret) = (false, true);
+    let settings =
+        Settings { name, config_json, limits, on_error, ready, once, secret, fetch, directories, kv, total };
     Component::load(compiler, linker, bytes, settings, Usage::Signer).await
 }

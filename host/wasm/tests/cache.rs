@@ -43,6 +43,8 @@ async fn start(folder: &Path) -> CacheCounts {
         limits: LIMITS,
         on_error: OnError::FailClosed,
         ready: 0,
+        once: false,
+        secret: false,
         fetch: None,
         directories: Vec::new(),
         kv: None,

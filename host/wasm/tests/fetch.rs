@@ -123,6 +123,8 @@ fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
         limits,
         on_error: OnError::FailClosed,
         ready: 0,
+        once: false,
+        secret: false,
         fetch,
         directories,
         kv,

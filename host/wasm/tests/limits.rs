@@ -44,6 +44,8 @@ fn settings(config_json: &str, limits: Limits) -> Settings {
         limits,
         on_error: OnError::FailClosed,
         ready: 0,
+        once: false,
+        secret: false,
         fetch: None,
         directories: Vec::new(),
         kv: None,

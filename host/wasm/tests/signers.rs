@@ -381,6 +381,8 @@ async fn settings_that_do_not_fit_are_refused() {
         limits: LIMITS,
         on_error: rust_proxy_stream::stage::OnError::FailClosed,
         ready: 0,
+        once: false,
+        secret: false,
         fetch: None,
         directories: Vec::new(),
         kv: None,

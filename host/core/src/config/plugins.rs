@@ -64,6 +64,8 @@ pub struct Plugin {
     pub on_error: OnError,
     /// Configured instances kept ready; with 0 each is made when it is needed.
     pub ready: usize,
+    /// Whether it is configured once, and instances are copies of that, where it can be copied.
+    pub once: bool,
 }
 
 impl Plugin {
@@ -81,6 +83,7 @@ impl Plugin {
             grant,
             on_error,
             ready,
+            once,
         } = self;
         let grant = grant.as_ref().map(|Granted { http, directories, kv }| {
             (
@@ -89,7 +92,10 @@ impl Plugin {
                 kv.as_ref().map(|it| it.value),
             )
         });
-        digest(format!("{:?}", (name, file, config.to_string(), limits, grant, on_error, ready)).as_bytes())
+        digest(
+            format!("{:?}", (name, file, config.to_string(), limits, grant, on_error, ready, once))
+                .as_bytes(),
+        )
     }
 }
 
@@ -104,6 +110,7 @@ impl fmt::Debug for Plugin {
             .field("grant", &self.grant)
             .field("on_error", &self.on_error)
             .field("ready", &self.ready)
+            .field("configure_once", &self.once)
             .finish_non_exhaustive()
     }
 }
@@ -226,6 +233,7 @@ fn plugin<'a>(name: &str, folder: &Path, t: &mut Table<'a>, directories: &mut Ve
         grant,
         on_error: on_error.unwrap_or(OnError::FailClosed),
         ready: t.count("ready", 0..=10_000, READY) as usize,
+        once: t.flag("configure_once", true),
     }
 }
 

@@ -12,8 +12,8 @@ use rust_proxy_wasm::{
     Cache, CacheError, Component, Roles, Runtime, RuntimeOptions, Settings, Signer, SignerSettings,
 };
 
-use super::{Native, StartProblem};
 use super::room::Room;
+use super::{Native, StartProblem};
 use crate::config::{self, Config, Digest, Source, Sources, Stages};
 use crate::kv::Stores;
 use crate::trust::{self, File, History, Rules, Standing};
@@ -200,6 +200,8 @@ fn settings(plugin: &config::Plugin, stores: &Stores) -> Result<Settings, Egress
         limits: plugin.limits,
         on_error: plugin.on_error,
         ready: plugin.ready,
+        once: plugin.once,
+        secret: plugin.secrets,
         fetch: fetch.map(|fetch| Arc::new(fetch) as Arc<dyn Fetch>),
         directories: directories.map(|directories| directories.value.clone()).unwrap_or_default(),
         kv: kv.map(|quota| stores.namespace(&plugin.name, quota.value)),

@@ -37,7 +37,7 @@ pub(super) fn of(config: &Config, engine: &Engine) -> String {
         line(&mut text, format_args!("  sha256    {standing}"));
     }
     if let Some(CacheCounts { hits, misses, .. }) = engine.cache() {
-        line(&mut text, format_args!("cache: {hits} files were compiled before, {misses} now"));
+        line(&mut text, format_args!("cache: {hits} entries were there, {misses} are new"));
     }
     for notice in engine.notices() {
         line(&mut text, format_args!("notice: {notice}"));

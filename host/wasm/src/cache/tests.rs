@@ -23,7 +23,7 @@ fn get(cache: &Cache, source: &str) -> (String, bool) {
     let mut compiled = false;
     let code = cache.get(
         "plugin",
-        &Key::new(source.as_bytes(), KEY),
+        &Key::new("file", source.as_bytes(), KEY),
         |entry| String::from_utf8(entry.code().to_vec()).map_err(|error| error.to_string()),
         || {
             compiled = true;
@@ -44,7 +44,7 @@ fn entries(folder: &TempDir) -> Vec<String> {
 }
 
 fn entry(folder: &TempDir, source: &str) -> PathBuf {
-    folder.path().join(Key::new(source.as_bytes(), KEY).name())
+    folder.path().join(Key::new("file", source.as_bytes(), KEY).name())
 }
 
 /// Overwrites what the cache made read-only.
@@ -75,7 +75,7 @@ fn code_is_compiled_once() {
 fn another_kind_of_engine_has_other_entries() {
     let folder = folder();
     let cache = open(&folder, 1000);
-    cache.store(&Key::new(b"a", [8; HASH]), b"other").expect("it is written");
+    cache.store(&Key::new("file", b"a", [8; HASH]), b"other").expect("it is written");
     assert_eq!(get(&cache, "a"), ("A".to_owned(), true));
     assert_eq!(entries(&folder).len(), 2);
 }
@@ -110,7 +110,7 @@ fn damaged_entries_are_made_anew() {
 fn what_the_engine_does_not_take_in_is_made_anew() {
     let folder = folder();
     let cache = open(&folder, 1000);
-    cache.store(&Key::new(b"a", KEY), b"\xff").expect("it is written");
+    cache.store(&Key::new("file", b"a", KEY), b"\xff").expect("it is written");
     assert_eq!(get(&cache, "a"), ("A".to_owned(), true));
     assert_eq!((get(&cache, "a").1, cache.counts().broken), (false, 1));
 }
@@ -170,7 +170,7 @@ fn strangers_files_stay_and_abandoned_ones_go() {
     let old = fs::File::open(folder.path().join("old.tmp")).expect("a file");
     old.set_modified(SystemTime::now() - 2 * ABANDONED).expect("ours");
     get(&cache, "a");
-    let key = Key::new(b"a", KEY).name();
+    let key = Key::new("file", b"a", KEY).name();
     let mut expect = vec![key, "new.tmp".to_owned(), "notes.txt".to_owned()];
     expect.sort();
     assert_eq!(entries(&folder), expect);

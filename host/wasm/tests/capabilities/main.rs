@@ -32,6 +32,8 @@ fn settings(name: &str) -> Settings {
         limits: LIMITS,
         on_error: OnError::FailClosed,
         ready: 0,
+        once: false,
+        secret: false,
         fetch: None,
         directories: Vec::new(),
         kv: None,

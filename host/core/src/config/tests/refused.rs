@@ -234,7 +234,7 @@ fn plugin_mistakes_are_refused() {
     );
     check_with_models(
         "[plugins.x]\nmagic = 1",
-        "2:1: plugins.x.magic: unknown key; known here: allow_changes, config, file, grant, limits, on_error, ready, sha256",
+        "2:1: plugins.x.magic: unknown key; known here: allow_changes, config, configure_once, file, grant, limits, on_error, ready, sha256",
     );
     check_with_models(
         "[plugins.x]\non_error = 'fail_opne'",
