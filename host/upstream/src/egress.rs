@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
-use reqwest::Response;
+use futures_util::{FutureExt, StreamExt, stream};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{IntoUrl, Response};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::upstream::BodyStream;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::turn::Turn;
 
 /// How long an unused connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
@@ -24,6 +26,12 @@ const ERROR_MAX: usize = 64 << 10;
 /// How long an error's body is waited for. Its status says the most of it, and is told as long as no heartbeat
 /// has opened the answer.
 const ERROR_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much of an answer that is there already is passed on as one part, in bytes: some fifty events.
+const JOINED_MAX: usize = 16 << 10;
+
+/// How long a part may wait for those behind it: where all cores are busy, a turn of the others takes its time.
+const JOINED_WITHIN: Duration = Duration::from_millis(10);
 
 /// The time limits of one provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +77,7 @@ impl Client {
     /// Dropping the call closes the connection.
     pub(crate) async fn post(
         &self,
-        url: &str,
+        url: impl IntoUrl,
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, UpstreamError> {
@@ -120,7 +128,9 @@ pub(crate) async fn send(call: reqwest::RequestBuilder, timeouts: Timeouts) -> R
     let total = started + timeouts.total;
     let head = timeout_at(total.min(started + timeouts.first_byte), call.send()).await;
     match head {
-        Ok(Ok(response)) => Ok(Answer { response, idle: timeouts.idle, total }),
+        Ok(Ok(response)) => {
+            Ok(Answer { response, idle: timeouts.idle, total, next: None, turn: Turn::default() })
+        }
         Ok(Err(error)) if error.is_timeout() => Err(SendError::Timeout("connect")),
         Ok(Err(error)) => Err(SendError::Failed(error)),
         Err(_) => Err(SendError::Timeout("first_byte")),
@@ -132,7 +142,13 @@ pub(crate) struct Answer {
     response: Response,
     idle: Duration,
     total: Instant,
+    /// What came behind the part that was given out last, where that was no part.
+    next: Option<Read>,
+    turn: Turn,
 }
+
+/// What a read gives: a part, or the end, or what went wrong.
+type Read = Result<Option<Bytes>, UpstreamError>;
 
 impl Answer {
     pub(crate) fn status(&self) -> u16 {
@@ -194,15 +210,48 @@ impl Answer {
         (!body.trim_start().starts_with('<')).then_some(body)
     }
 
-    /// The next part of the body; `None` at its end.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+    /// The next part of the body, with all that is there already; `None` at its end.
+    async fn chunk(&mut self) -> Read {
+        if let Some(next) = self.next.take() {
+            return next;
+        }
         let idle = Instant::now() + self.idle;
         let limit = if idle < self.total { "idle" } else { "total" };
-        match timeout_at(idle.min(self.total), self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(UpstreamError::Incomplete(causes(&error))),
-            Err(_) => Err(UpstreamError::Timeout(limit)),
+        let first = match timeout_at(idle.min(self.total), self.response.chunk()).await {
+            Ok(read) => part(read)?,
+            Err(_) => return Err(UpstreamError::Timeout(limit)),
+        };
+        match first {
+            Some(first) => Ok(Some(self.joined(first).await)),
+            None => Ok(None),
         }
+    }
+
+    /// A part with what is there behind it. The connection's task hands over one HTTP chunk at a time, mostly one
+    /// event; passed on one by one, each would be a write to the client, which costs more than all the rest.
+    async fn joined(&mut self, first: Bytes) -> Bytes {
+        let mut all = BytesMut::new();
+        let mut waited = false;
+        let until = Instant::now() + JOINED_WITHIN;
+        while self.next.is_none() && all.len().max(first.len()) < JOINED_MAX {
+            match self.response.chunk().now_or_never().map(part) {
+                Some(Ok(Some(more))) => {
+                    if all.is_empty() {
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&more);
+                    waited = false;
+                }
+                Some(end) => self.next = Some(end),
+                None if waited || Instant::now() >= until => break,
+                None => {
+                    // It has been asked for the next part, and hands it over in its turn, if that is there.
+                    self.turn.give().await;
+                    waited = true;
+                }
+            }
+        }
+        if all.is_empty() { first } else { all.freeze() }
     }
 
     /// The body as it comes.
@@ -234,6 +283,10 @@ impl Answer {
     }
 }
 
+fn part(read: reqwest::Result<Option<Bytes>>) -> Read {
+    read.map_err(|error| UpstreamError::Incomplete(causes(&error)))
+}
+
 /// An error with its causes, without the URL: a setting may have put a key into it.
 pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
@@ -247,3 +300,6 @@ pub(crate) fn causes(error: &reqwest::Error) -> String {
     }
     if text.is_empty() { "the connection failed".to_owned() } else { text }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod openai;
 mod routing;
 mod tally;
 mod token;
+mod turn;
 mod vetting;
 
 pub use dev_api::{DevApi, DevApiOptions};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use rust_proxy_stream::UpstreamError;
 use rust_proxy_stream::dialect::openai_chat;
@@ -16,7 +17,8 @@ pub(crate) const BODY_MAX: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct OpenAi {
     name: String,
-    url: String,
+    /// Read once, for it takes as long as the rest of sending; what cannot be one fails with each request.
+    url: Result<Url, String>,
     model: String,
     token: Option<Arc<dyn TokenProvider>>,
     client: Client,
@@ -32,6 +34,7 @@ impl OpenAi {
         client: Client,
     ) -> Self {
         let url = format!("{api_base}chat/completions");
+        let url = Url::parse(&url).map_err(|_| url);
         Self { name: name.into(), url, model: model.into(), token, client }
     }
 
@@ -50,7 +53,11 @@ impl OpenAi {
     pub(crate) async fn ask(&self, request: &UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
         let streaming = request.request.streaming();
         let headers = self.headers(&request.request_id, streaming).await?;
-        let answer = self.client.post(&self.url, headers, request.request.to_body(&self.model)).await?;
+        let body = request.request.to_body(&self.model);
+        let answer = match &self.url {
+            Ok(url) => self.client.post(url.clone(), headers, body).await?,
+            Err(text) => self.client.post(text, headers, body).await?,
+        };
         if !answer.is_success() {
             return Err(answer.into_refusal(openai_chat::error_message).await);
         }

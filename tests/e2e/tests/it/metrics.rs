@@ -1,6 +1,6 @@
 //! What an operator's scraper reads after known traffic.
 
-use rust_proxy_testkit::{Script, ScriptedUpstream, Setup, TestGateway};
+use rust_proxy_testkit::{Gate, Script, ScriptedUpstream, Setup, TestGateway};
 use serde_json::json;
 
 use crate::masking;
@@ -30,7 +30,10 @@ fn check(text: &str, expect: &[&str]) {
 
 #[tokio::test]
 async fn known_traffic_gives_known_numbers() {
-    let answer = Script::stream().delta("a sec").delta("ret").finish("stop").event(USAGE).done();
+    // In two reads: what comes in one is one text.
+    let rest = Gate::new();
+    let answer =
+        Script::stream().delta("a sec").wait_for(&rest).delta("ret").finish("stop").event(USAGE).done();
     let busy = Script::json(429, &json!({ "error": { "message": "slow down" } }));
     let upstream = ScriptedUpstream::start([answer.clone(), busy, Script::hang_up(), answer]).await;
     let setup = masking(&upstream).toml(
@@ -42,6 +45,9 @@ async fn known_traffic_gives_known_numbers() {
     for (headers, status) in [("", 200), ("", 429), ("", 502), ("x-fault: 1\r\n", 200)] {
         let response = gateway.post(headers, body).await;
         assert_eq!(response.status(), status);
+        if status == 200 {
+            rest.open();
+        }
         response.body().await;
     }
     assert_eq!(gateway.ask_model("a-name-of-a-client", "hi").await.status(), 404);

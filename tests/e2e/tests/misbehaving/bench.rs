@@ -89,11 +89,16 @@ impl Plugins {
     }
 }
 
+/// More bytes than the gateway passes on as one part.
+const APART: usize = 20 << 10;
+
 impl Bench {
     /// Starts the gateway with these plugins and opens the healthy streams.
     pub(crate) async fn start(log: Log, plugins: Plugins) -> Self {
         let healthy = healthy::Model::start().await;
-        let says = |script: Script, text: &&str| script.delta(text);
+        // What comes in one read is one text: more than that stands between two, as a comment.
+        let apart = format!(": {}\n\n", "-".repeat(APART));
+        let says = |script: Script, text: &&str| script.delta(text).bytes(&apart);
         let says = TEXT.iter().fold(Script::stream().header("connection", "close"), says);
         let model = ScriptedUpstream::start([says.finish("stop").done()]).await;
         let setup = plugins.0.upstream(&healthy.upstream).variable("BAD", &model.url());
