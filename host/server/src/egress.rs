@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
 use futures_util::{Stream, StreamExt, stream};
 use http::HeaderValue;
@@ -34,6 +34,9 @@ use crate::respond::{self, ApiError};
 
 /// A comment to every client, so that nobody on the way takes a thinking model for a dead connection.
 pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b": ping\n\n");
+
+/// How many bytes of frames that are there already leave as one part of the body.
+pub(crate) const JOINED_MAX: usize = 16 << 10;
 
 /// How a stream ended, told to the one who writes the closing log line; empty while it has not.
 #[derive(Debug, Clone, Default)]
@@ -131,8 +134,8 @@ struct EventBody<S> {
     /// None once it has ended: everything of the exchange is freed before the client has read the last bytes.
     events: Option<S>,
     pulse: Pulse,
-    /// What the head was waiting for.
-    first: Option<Bytes>,
+    /// What the head was waiting for, or what came behind a frame and could not go with it.
+    next: Option<Sent>,
     mark: EndMark,
 }
 
@@ -145,7 +148,7 @@ enum Sent {
 
 impl<S: Stream<Item = StreamEvent> + Unpin> EventBody<S> {
     fn new(events: S, pulse: Pulse) -> Self {
-        Self { events: Some(events), pulse, first: None, mark: EndMark::default() }
+        Self { events: Some(events), pulse, next: None, mark: EndMark::default() }
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
@@ -162,6 +165,28 @@ impl<S: Stream<Item = StreamEvent> + Unpin> EventBody<S> {
         };
         self.events = None;
         Poll::Ready(Some(self.finish(end)))
+    }
+
+    /// A frame with those behind it that are there already: each part of a body passes many hands, and has a head of
+    /// its own on the wire.
+    fn joined(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
+        let mut all = BytesMut::new();
+        while all.len().max(first.len()) < JOINED_MAX && first != HEARTBEAT {
+            let more = match self.poll_event(cx) {
+                Poll::Ready(Some(Sent::Bytes(more))) if more != HEARTBEAT => more,
+                Poll::Ready(Some(other)) => {
+                    self.next = Some(other);
+                    break;
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            };
+            if all.is_empty() {
+                all.reserve(JOINED_MAX.min(16 * first.len()) + more.len());
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&more);
+        }
+        if all.is_empty() { first } else { all.freeze() }
     }
 
     fn send(&mut self, bytes: Bytes) -> Poll<Option<Sent>> {
@@ -183,7 +208,7 @@ impl<S: Stream<Item = StreamEvent> + Unpin> EventBody<S> {
 
 impl<S: Stream<Item = StreamEvent> + Send + Unpin + 'static> EventBody<S> {
     fn response(mut self, first: Option<Bytes>) -> Response {
-        self.first = first;
+        self.next = first.map(Sent::Bytes);
         let mark = self.mark.clone();
         let mut response = Response::new(Body::new(self));
         response.extensions_mut().insert(mark);
@@ -204,13 +229,13 @@ impl<S: Stream<Item = StreamEvent> + Send + Unpin> HttpBody for EventBody<S> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let sent = match self.first.take() {
-            Some(first) => Poll::Ready(Some(Sent::Bytes(first))),
+        let sent = match self.next.take() {
+            Some(sent) => Poll::Ready(Some(sent)),
             None => self.poll_event(cx),
         };
         sent.map(|sent| {
             let bytes = match sent? {
-                Sent::Bytes(bytes) => bytes,
+                Sent::Bytes(first) => self.joined(first, cx),
                 Sent::Failure(error) => error.event(),
             };
             Some(Ok(Frame::data(bytes)))
@@ -218,7 +243,7 @@ impl<S: Stream<Item = StreamEvent> + Send + Unpin> HttpBody for EventBody<S> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.events.is_none() && self.first.is_none()
+        self.events.is_none() && self.next.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -71,10 +71,30 @@ async fn a_stopped_stream_ends_with_the_terminal() {
 async fn heartbeats_go_out_before_the_first_frame() {
     check(
         [(25, frame("a")), (0, end(End::Complete))],
-        &[(10, PING), (20, PING), (25, "a"), (25, DONE)],
+        &[(10, PING), (20, PING), (25, "adata: [DONE]\n\n")],
         "complete",
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_at_once_leaves_as_one_part_up_to_a_bound() {
+    let long = "x".repeat(JOINED_MAX - 2);
+    let frames = [(1, frame("a")), (0, frame("b")), (5, frame(&long)), (0, frame("cd")), (0, frame("e"))];
+    let events: Vec<_> = frames.into_iter().chain([(0, end(End::Complete))]).collect();
+    let events: [_; 6] = events.try_into().expect("six");
+    let joined = format!("{long}cd");
+    check(events, &[(1, "ab"), (6, &joined), (6, "edata: [DONE]\n\n")], "complete").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_does_not_go_with_what_came_before_it() {
+    let start = Instant::now();
+    let failed = End::Failed(UpstreamError::Incomplete("cut".to_owned()).into());
+    let response = answer_with(script([(1, frame("a")), (0, frame("b")), (0, end(failed))])).await;
+    let pieces = pieces(start, response.into_body()).await;
+    assert_eq!(pieces[0], (1, "ab".to_owned()));
+    assert!(pieces[1].1.starts_with("data: {\"error\"") && pieces.len() == 2, "{pieces:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +162,8 @@ async fn heartbeats_go_out_before_the_exchange_has_answered() {
     let response = answer_after(25, true, Ok(Answer::Events(events))).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let pieces = pieces(start, response.into_body()).await;
-    let expect = [(10, PING), (20, PING), (28, "a"), (28, DONE)];
+    // What is there at once leaves as one part.
+    let expect = [(10, PING), (20, PING), (28, "adata: [DONE]\n\n")];
     assert_eq!(pieces, expect.map(|(at, text)| (at, text.to_owned())));
 }
 
@@ -152,7 +173,7 @@ async fn the_time_before_the_exchange_has_answered_counts() {
     let events = script([(7, frame("a")), (0, end(End::Complete))]);
     let response = answer_after(7, true, Ok(Answer::Events(events))).await;
     let pieces = pieces(start, response.into_body()).await;
-    let expect = [(10, PING), (14, "a"), (14, DONE)];
+    let expect = [(10, PING), (14, "adata: [DONE]\n\n")];
     assert_eq!(pieces, expect.map(|(at, text)| (at, text.to_owned())));
 }
 

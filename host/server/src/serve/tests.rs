@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::app::Answer;
+use crate::egress::JOINED_MAX;
 use crate::fake::{Fake, end, endless, frame, server};
 
 /// A gateway that serves until told to stop.
@@ -205,7 +206,7 @@ async fn a_client_that_does_not_read_is_not_read_for() {
         // Paused time goes on once nobody has anything to do.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let waiting = pulled.load(Ordering::Relaxed) * FRAME - read;
-        assert!(waiting <= BUFFER_MAX + PIPE + 2 * FRAME, "{waiting} bytes wait");
+        assert!(waiting <= BUFFER_MAX + JOINED_MAX + PIPE + 2 * FRAME, "{waiting} bytes wait");
         let mut bytes = vec![0; 10 * FRAME];
         read += client.read_exact(&mut bytes).await.expect("bytes");
     }
