@@ -165,10 +165,20 @@ impl<'de> Deserialize<'de> for Object<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                // As many as are compared faster than hashed.
+                const FEW: usize = 16;
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 let mut seen = std::collections::HashSet::new();
                 while let Some((Key(key), value)) = map.next_entry()? {
-                    if !seen.insert(key.clone()) {
+                    let twice = if members.len() < FEW {
+                        members.iter().any(|(known, _)| *known == key)
+                    } else {
+                        if members.len() == FEW {
+                            seen.extend(members.iter().map(|(known, _)| known.clone()));
+                        }
+                        !seen.insert(key.clone())
+                    };
+                    if twice {
                         return Err(serde::de::Error::custom(format_args!("the key `{key}` stands twice")));
                     }
                     members.push((key, value));
@@ -354,7 +364,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused() {
+    fn a_key_that_stands_twice_is_refused_among_few_and_among_many() {
+        for count in [2, 15, 16, 17, 18, 40] {
+            let keys: Vec<String> = (0..count).map(|number| format!("\"k{number}\":0")).collect();
+            let object = |keys: &[String]| format!("{{{}}}", keys.join(","));
+            assert!(serde_json::from_str::<Object<'_>>(&object(&keys)).is_ok(), "{count}");
+            for twice in 0..count {
+                let keys = [&keys[..], &keys[twice..=twice]].concat();
+                assert!(serde_json::from_str::<Object<'_>>(&object(&keys)).is_err(), "{twice} of {count}");
+            }
+        }
         let error = serde_json::from_str::<Object<'_>>(r#"{"a":1,"\u0061":2}"#).unwrap_err();
         assert!(error.to_string().contains("`a` stands twice"), "{error}");
     }
