@@ -1,5 +1,6 @@
 //! The project's tasks: `cargo xtask` alone lists them.
 
+mod bench;
 mod boundaries;
 mod ci;
 mod command;
@@ -24,6 +25,9 @@ usage: cargo xtask TASK
   ci             format, clippy, crate boundaries and docs, a short `fuzz`, then `test`
   fuzz [--seconds N] [TARGET...]
                  run the fuzz targets, each on what is known and then for 10 seconds (or N)
+  bench [--quick]
+                 measure the gateway beside its baselines, in release; write docs/benchmarks.md and its plots
+                 (or take a short look, and print it)
   build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/,
                  and the signer, as build-signer does
   build-signer   build sign_bg.wasm and sign.wasm into config/signer/, with the key in SIGNER_KEY
@@ -48,6 +52,8 @@ fn run(arguments: &[String]) -> Result<()> {
         "run" => run::run(),
         "test" => test::run(&mut Steps::default()),
         "ci" => ci::run(),
+        "bench" => bench::bench(false),
+        "bench --quick" => bench::bench(true),
         "build-plugins" => plugins::build(),
         "build-signer" => signer::build(),
         "boundaries" => boundaries::check(),

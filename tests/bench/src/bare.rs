@@ -38,16 +38,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// Instantiates, configures with so many words, and opens.
+    /// Instantiates as the gateway does, configures with so many words, and opens.
     ///
     /// # Panics
     /// Where any of it fails.
     pub async fn open(words: usize) -> Self {
+        Self::open_in(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()), words).await
+    }
+
+    /// As [`open`](Self::open), with memory that is allocated on demand: valgrind has no room for a pool.
+    ///
+    /// # Panics
+    /// Where any of it fails.
+    pub async fn open_on_demand(words: usize) -> Self {
+        Self::open_in(InstanceAllocationStrategy::OnDemand, words).await
+    }
+
+    async fn open_in(allocation: InstanceAllocationStrategy, words: usize) -> Self {
         let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()))
-            .epoch_interruption(true)
-            .concurrency_support(false);
+        config.allocation_strategy(allocation).epoch_interruption(true).concurrency_support(false);
         let engine = Engine::new(&config).expect("an engine");
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("a linker");

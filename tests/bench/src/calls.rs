@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rust_proxy_bench::bare;
 use rust_proxy_bench::exchange::{self, Model};
 use rust_proxy_bench::native::NativeMask;
 use rust_proxy_bench::sample::{self, Space};
-use rust_proxy_bench::bare;
 use rust_proxy_stream::lane::{Batch, Piece};
 use rust_proxy_stream::stage::{Link, Plugin};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,8 @@ pub(crate) fn measure(quick: bool) -> Result<Calls> {
     let component = rt.block_on(exchange::component(&sandbox, 1000, 1));
     let unready = rt.block_on(exchange::component(&sandbox, 1000, 0));
     let native = NativeMask::new("sensitive-word", &sample::words(1000));
-    let sandboxed = || rt.block_on(async { exchange::opened(component.start().await.expect("a link")).await });
+    let sandboxed =
+        || rt.block_on(async { exchange::opened(component.start().await.expect("a link")).await });
     let twin = || rt.block_on(exchange::opened(native.link()));
     let mut cases: Vec<Case<'_>> = Vec::new();
     for (place, joined) in [1, 8].into_iter().enumerate() {
@@ -104,7 +105,8 @@ fn push<'a>(rt: &'a Runtime, mut links: Vec<Box<dyn Link>>, joined: usize) -> Bo
 /// ready.
 fn open(rt: &Runtime, sandbox: &rust_proxy_wasm::Runtime, quick: bool) -> [(String, Spread); 2] {
     const AT_ONCE: usize = 10;
-    let components: Vec<_> = (0..3).map(|_| rt.block_on(exchange::component(sandbox, 1000, AT_ONCE))).collect();
+    let components: Vec<_> =
+        (0..3).map(|_| rt.block_on(exchange::component(sandbox, 1000, AT_ONCE))).collect();
     let links = components.iter().map(|component| Arc::new(component.clone()) as Arc<dyn Plugin>).collect();
     let models = [Vec::new(), links].map(|links| Model::new(links, 1, 1, Space::Behind));
     let mut times = [Vec::new(), Vec::new()];

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use rust_proxy_stream::chain::Pipeline;
 use rust_proxy_stream::dialect::Dialect;
-use rust_proxy_stream::exchange::{self, Asking, End, Incoming, Reply, ResponseStream, Route, Routes, StreamEvent};
+use rust_proxy_stream::exchange::{
+    self, Asking, End, Incoming, Reply, ResponseStream, Route, Routes, StreamEvent,
+};
 use rust_proxy_stream::stage::{Context, Link, OnError, Plugin};
 use rust_proxy_stream::upstream::{Backend, Forwarded, UpstreamReply, UpstreamRequest};
 use rust_proxy_stream::{UpstreamError, lane};
@@ -128,6 +130,8 @@ pub async fn component(sandbox: &Runtime, words: usize, ready: usize) -> Compone
         },
         on_error: OnError::FailClosed,
         ready,
+        once: true,
+        secret: false,
         fetch: None,
         directories: Vec::new(),
         kv: None,

@@ -195,7 +195,9 @@ fn check(plan: &Plan, body: &[u8]) -> Result<()> {
     let body = std::str::from_utf8(body)?;
     let mut text = String::new();
     if plan.stream {
-        for data in body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
+        for data in
+            body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]")
+        {
             let chunk: Value = serde_json::from_str(data).with_context(|| data.to_owned())?;
             text.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
         }
@@ -218,7 +220,16 @@ mod tests {
     fn plan(stream: bool, masked: bool) -> Plan {
         let ask = Ask { deltas: 60, space: Space::Before, first_ms: 0, pace_ms: 0 };
         let address = "127.0.0.1:1".parse().unwrap();
-        Plan { address, model: "m".to_owned(), stream, ask, masked, connections: 1, milliseconds: 0, at_least: 1 }
+        Plan {
+            address,
+            model: "m".to_owned(),
+            stream,
+            ask,
+            masked,
+            connections: 1,
+            milliseconds: 0,
+            at_least: 1,
+        }
     }
 
     #[test]

@@ -17,11 +17,15 @@ use rust_proxy_core::Engine;
 use rust_proxy_core::config::{Config, ProcessEnvironment};
 use rust_proxy_stream::stage::Plugin;
 
+/// The gateway's, for what is measured beside it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "\
 usage: rust-proxy-bench COMMAND
 
-  run GATEWAY [--quick] [--only system|calls]
-                       measure everything with this program as the gateway; JSON to standard output
+  run GATEWAY [--quick] [--only calls|system|SCENARIO]
+                       measure with this program as the gateway; JSON to standard output
   report FILE FOLDER   write the page of such a measurement, and its plots, into a folder
   upstream             a model that has its answer ready (a process of `run`, as are those below)
   relay ADDRESS        hands every byte on, and looks at none
@@ -54,7 +58,8 @@ fn many() -> Result<tokio::runtime::Runtime> {
 
 /// Serves a configuration with native masks in the place of its plugins.
 async fn native(config: &str) -> Result<()> {
-    let config = Config::load(config.as_ref(), &ProcessEnvironment).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let config =
+        Config::load(config.as_ref(), &ProcessEnvironment).map_err(|error| anyhow::anyhow!("{error}"))?;
     let words = sample::words(1000);
     let masks = config.plugins.keys().map(|name| Arc::new(NativeMask::new(name, &words)) as Arc<dyn Plugin>);
     let engine = Engine::start_with(&config, masks).await?;

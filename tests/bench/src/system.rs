@@ -153,13 +153,14 @@ pub(crate) fn run(gateway: &Path, flags: &[&str]) -> Result<()> {
         idle: [0; 2],
         calls: None,
     };
-    if only != Some("system") {
+    if only.is_none_or(|only| only == "calls") {
         eprintln!("calls into links …");
         measured.calls = Some(calls::measure(quick)?);
     }
     if only != Some("calls") {
         let rig = Rig::start(gateway)?;
-        rig.measure(rounds, quick, &mut measured)?;
+        let chosen = only.filter(|only| *only != "system");
+        rig.measure(rounds, quick, chosen, &mut measured)?;
     }
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
@@ -221,7 +222,13 @@ impl Rig {
         })
     }
 
-    fn measure(&self, rounds: usize, quick: bool, measured: &mut Measured) -> Result<()> {
+    fn measure(
+        &self,
+        rounds: usize,
+        quick: bool,
+        chosen: Option<&str>,
+        measured: &mut Measured,
+    ) -> Result<()> {
         // Fills the cache of compiled code.
         drop(self.server(Subject::Three)?);
         for _ in 0..rounds {
@@ -243,9 +250,12 @@ impl Rig {
             row.passes.push(pass);
         };
         let all = self.server(Subject::Three)?;
-        let servers = [None, self.server(Subject::Relay)?, self.server(Subject::Empty)?, self.server(Subject::Native)?];
+        let servers =
+            [None, self.server(Subject::Relay)?, self.server(Subject::Empty)?, self.server(Subject::Native)?];
         for round in 0..rounds {
-            for scenario in &SCENARIOS {
+            for scenario in
+                SCENARIOS.iter().filter(|scenario| chosen.is_none_or(|name| name == scenario.name))
+            {
                 eprintln!("round {}, {} …", round + 1, scenario.name);
                 for subject in Subject::ALL {
                     let server = servers.get(subject as usize).unwrap_or(&all);
@@ -254,9 +264,10 @@ impl Rig {
             }
         }
         drop((servers, all));
-        for round in 0..rounds.min(3) {
+        for round in 0..if chosen.is_none_or(|name| name == OPEN.name) { rounds.min(3) } else { 0 } {
             eprintln!("round {}, {} …", round + 1, OPEN.name);
-            for subject in [Subject::Direct, Subject::Relay, Subject::Empty, Subject::Native, Subject::Three] {
+            for subject in [Subject::Direct, Subject::Relay, Subject::Empty, Subject::Native, Subject::Three]
+            {
                 let server = self.server(subject)?;
                 std::thread::sleep(Duration::from_millis(500));
                 keep(&OPEN, subject, self.pass(&OPEN, subject, server.as_ref(), quick)?);
@@ -266,7 +277,13 @@ impl Rig {
         Ok(())
     }
 
-    fn pass(&self, scenario: &Scenario, subject: Subject, server: Option<&Server>, quick: bool) -> Result<Pass> {
+    fn pass(
+        &self,
+        scenario: &Scenario,
+        subject: Subject,
+        server: Option<&Server>,
+        quick: bool,
+    ) -> Result<Pass> {
         let Scenario { stream, ask, connections, .. } = *scenario;
         let plan = Plan {
             address: server.unwrap_or(&self.upstream).address,
@@ -285,13 +302,22 @@ impl Rig {
         let open = match server {
             // The middle of the streams, when all of them are open.
             Some(server) if *scenario == OPEN => {
-                std::thread::sleep(Duration::from_millis(ask.first_ms + ask.pace_ms * ask.deltas as u64 * 2 / 3));
+                std::thread::sleep(Duration::from_millis(
+                    ask.first_ms + ask.pace_ms * ask.deltas as u64 * 2 / 3,
+                ));
                 Some(server.memory()?.0)
             }
             _ => None,
         };
         let load = ended(&mut child)?;
-        ensure!(load.failures == 0, "{} of {}: {} failures, {:?}", scenario.name, subject.name(), load.failures, load.failure);
+        ensure!(
+            load.failures == 0,
+            "{} of {}: {} failures, {:?}",
+            scenario.name,
+            subject.name(),
+            load.failures,
+            load.failure
+        );
         let cpu = (cpu()? - began).as_secs_f64() * 1e6;
         let peak = server.map(Server::memory).transpose()?.map(|(_, peak)| peak);
         let memory = || Some([before?.0, open?, peak?]);

@@ -54,7 +54,10 @@ impl Answers {
 
 fn whole(deltas: usize, space: Space) -> Vec<Vec<u8>> {
     let body = sample::whole(deltas, space);
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     vec![(head + &body).into_bytes()]
 }
 
@@ -76,7 +79,7 @@ async fn connection(mut stream: TcpStream) -> Result<()> {
     while let Some(request) = read(&mut stream, &mut buffer).await? {
         let ask = request.bench;
         let mut next = Instant::now() + Duration::from_millis(ask.first_ms);
-        if !request.stream {
+        if !request.stream && ask.first_ms > 0 {
             sleep(Duration::from_millis(ask.first_ms)).await;
         }
         for (place, bytes) in answers.of(&request).iter().enumerate() {
