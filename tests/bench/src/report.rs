@@ -104,7 +104,8 @@ pub(crate) fn write(file: &Path, folder: &Path) -> Result<()> {
     page += &streams(&measured)?;
     page += "\n## Requests that are answered whole\n\n![Time of a request](benchmarks/added-latency.svg)\n\n";
     page += &plain(&measured)?;
-    page += "\n## Streams, paced\n\nA first token after 50 ms, then one each 20 ms, 50 of them.\n\n";
+    page += "\n## Streams, paced\n\nA first token after 50 ms, then one each 20 ms, 50 of them. One of the 50 begins a \
+             listed word, and waits for the next: that is the last column's 40 ms.\n\n";
     page += &paced(&measured)?;
     page += "\n## A thousand streams at once\n\nEach 60 deltas, one each 50 ms; a process of its own for each subject.\n\n\
              ![Memory](benchmarks/memory.svg)\n\n";

@@ -38,7 +38,7 @@ fn draw<B: DrawingBackend>(
         .margin(12)
         .x_label_area_size(28)
         .y_label_area_size(150)
-        .build_cartesian_2d(0.0..end, (0..rows).into_segmented())?;
+        .build_cartesian_2d(0.0..end, (0..rows - 1).into_segmented())?;
     let name = |row: &SegmentValue<i32>| match row {
         SegmentValue::CenterOf(row) => {
             bars.get((rows - 1 - row) as usize).map_or("", |bar| bar.name).to_owned()
@@ -48,6 +48,7 @@ fn draw<B: DrawingBackend>(
     chart
         .configure_mesh()
         .disable_y_mesh()
+        .max_light_lines(1)
         .y_label_formatter(&name)
         .label_style(("sans-serif", 14))
         .draw()?;
