@@ -1,4 +1,4 @@
-//! Instructions, which do not depend on what else a machine does: `cargo bench -p rust-proxy-bench --bench
+//! Instructions, which do not depend on what else a machine does: `cargo bench --workspace --bench
 //! instructions`, with valgrind and `cargo install gungraun-runner` of the same version.
 //!
 //! Each case runs at 200 and at 1,000 deltas: the difference is 800 deltas without what is around them.

@@ -1,4 +1,4 @@
-//! The parts of the gateway, each beside what it is measured by: `cargo bench -p rust-proxy-bench --bench micro`,
+//! The parts of the gateway, each beside what it is measured by: `cargo bench --workspace --bench micro`,
 //! behind `cargo xtask build-plugins`.
 
 use std::hint::black_box;

@@ -5,6 +5,8 @@
 //! `CONFIGURED PROCESSED NUMBER SUM`: how often `configure` and `process` were called in this instance, what was drawn,
 //! and the sum of the bytes.
 
+#![expect(clippy::print_stdout, reason = "printing takes a handle")]
+
 use std::cell::Cell;
 use std::collections::HashSet;
 
