@@ -201,3 +201,26 @@ fn thread_cpu_time() -> u64 {
     // A thread's CPU time is never negative.
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a tick answers in the first poll of a call that began so long ago.
+    async fn tick(ago: Duration, limit: Duration) -> Option<bool> {
+        let meter = Meter::new();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let ticked = meter.measure(Instant::now() - ago, limit, async { meter.tick().ok() }).await;
+        // No more than a first poll can take is counted of it.
+        assert!(meter.spent().0 <= 2 * TICK);
+        ticked
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_has_only_begun_keeps_its_turn_and_none_keeps_it_for_two_ticks() {
+        let limit = Duration::from_millis(20);
+        assert_eq!(tick(Duration::from_millis(1), limit).await, Some(false));
+        assert_eq!(tick(TICK, limit).await, Some(true));
+        assert_eq!(tick(3 * TICK, TICK).await, None, "it has used more than its limit");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use rust_proxy_bench::bare;
@@ -114,7 +114,7 @@ fn open(rt: &Runtime, sandbox: &rust_proxy_wasm::Runtime, quick: bool) -> [(Stri
         for (model, times) in models.iter().zip(&mut times) {
             // Instances are made ready by tasks, which run while this waits, and not while the time is taken.
             while components.iter().any(|component| component.instances().live < AT_ONCE as u64) {
-                rt.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+                rt.block_on(tokio::task::yield_now());
             }
             let mut begun = Vec::new();
             for _ in 0..AT_ONCE {

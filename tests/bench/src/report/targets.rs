@@ -64,7 +64,12 @@ fn of_calls(calls: &Calls) -> Result<Vec<Target>> {
         ),
         target("three links, a delta, 99 %", chain_most, 15.0, None),
         target("opening a stream with three links", opened, 25.0, None),
-        target("making three instances ready, CPU", median(calls::REFILL)? * 3.0, 120.0, None),
+        target(
+            "making three instances ready and dropping them, time on an idle core",
+            median(calls::REFILL)? * 3.0,
+            120.0,
+            None,
+        ),
     ])
 }
 
@@ -115,7 +120,7 @@ fn of_system(measured: &Measured) -> Result<Vec<Target>> {
     ready.sort_by(f64::total_cmp);
     targets.extend([
         Target {
-            what: "delay of a delta that holds no prefix, three links above none",
+            what: "delay of a delta that holds no prefix, three links above none (to be about the same: 100 µs is taken for that)",
             measured: median("paced-1", Three, gap)? - median("paced-1", Empty, gap)?,
             at_most: 100.0,
             unit: "µs",
