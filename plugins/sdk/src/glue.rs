@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use crate::Plugin;
+pub use crate::heap::close_gaps;
 
 /// The instance's place: empty until `configure`.
 #[derive(Debug)]

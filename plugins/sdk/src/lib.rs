@@ -16,6 +16,7 @@ pub mod bindings;
 mod config;
 #[doc(hidden)]
 pub mod glue;
+mod heap;
 pub mod kv;
 mod lanes;
 mod macros;

@@ -122,7 +122,10 @@ macro_rules! __interface {
             }
 
             fn configure(config_json: String) -> Result<(), String> {
-                PLUGIN.with(|slot| slot.configure(&config_json))
+                let configured = PLUGIN.with(|slot| slot.configure(&config_json));
+                drop(config_json);
+                $crate::glue::close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
+                configured
             }
         }
     };

@@ -1,7 +1,5 @@
 //! One answer.
 
-use std::rc::Rc;
-
 use rust_proxy_mask::Scanner;
 use rust_proxy_sdk::{Batch, Lanes, Outcome, Session, Update};
 
@@ -10,7 +8,7 @@ use crate::{Action, Rule, Rules};
 /// The search in each text of an answer.
 #[derive(Debug)]
 pub struct Scan {
-    rules: Rc<Rules>,
+    rules: &'static Rules,
     lanes: Lanes<Scanners>,
 }
 
@@ -22,7 +20,7 @@ struct Scanners {
 }
 
 impl Scan {
-    pub(crate) fn new(rules: Rc<Rules>) -> Self {
+    pub(crate) fn new(rules: &'static Rules) -> Self {
         Self { rules, lanes: Lanes::new() }
     }
 }

@@ -1,0 +1,79 @@
+//! What an instance has of its own. In a program of its own, since it looks at all of the process's memory.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test; reads the plugin that `cargo xtask build-plugins` made"
+)]
+
+use std::time::Duration;
+
+use rust_proxy_stream::lane::{Batch, Channel, Lane, Piece};
+use rust_proxy_stream::stage::{Context, OnError, Plugin};
+use rust_proxy_wasm::{Limits, Runtime, RuntimeOptions, Settings};
+
+/// Kilobytes of the instances' memories that are not shared with the copy that they were made of.
+fn own() -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut of_memory = false;
+    let mut sum = 0;
+    for line in maps.lines() {
+        // A mapping begins with its addresses, its properties with their names.
+        if line.split(' ').next().is_some_and(|first| first.contains('-')) {
+            of_memory = line.contains("memfd:wasm-memory-image");
+        } else if let Some(size) = line.strip_prefix("Anonymous:").filter(|_| of_memory) {
+            sum += size.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+        }
+    }
+    sum
+}
+
+#[tokio::test]
+async fn an_instance_shares_its_words_and_has_a_few_pages_of_its_own() {
+    let words: Vec<String> = (0..1000).map(|number| format!("word{number}x")).collect();
+    let settings = Settings {
+        name: "words".to_owned(),
+        config_json: format!(r#"{{"words": {words:?}}}"#),
+        limits: Limits {
+            memory: 16 << 20,
+            cpu: Duration::from_millis(500),
+            wall: Duration::from_secs(20),
+            output: 1 << 20,
+            requests: 0,
+            fetch: 0,
+            log: 10,
+        },
+        on_error: OnError::FailClosed,
+        ready: 0,
+        once: true,
+        secret: false,
+        fetch: None,
+        directories: Vec::new(),
+        kv: None,
+        total: Default::default(),
+    };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/plugins/sensitive-word.wasm");
+    let bytes = std::fs::read(path)
+        .unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask build-plugins`"));
+    let runtime = Runtime::new(RuntimeOptions { slots: 4, cache: None }).unwrap();
+    let component = runtime.load(&bytes, settings).await.unwrap();
+    assert!(component.is_copied());
+
+    let mut link = component.start().await.unwrap();
+    let modifier = link.modifier().unwrap();
+    let context = Context {
+        request_id: "r".to_owned(),
+        model: "m".to_owned(),
+        dialect: "openai-chat",
+        streaming: true,
+        metadata: Vec::new(),
+    };
+    modifier.open(&context).await.unwrap();
+    let lane = Lane { id: 0, choice: 0, part: 0, channel: Channel::Text, name: None, pointer: None };
+    let pieces = vec![Piece { lane: 0, offset: 0, text: "a word500x and more" }];
+    let outcome = modifier.push(&Batch { opened: &[lane], pieces, closed: &[] }).await.unwrap();
+    assert_eq!(outcome.edits.len(), 1);
+    // Its stack, its heap, and what the allocator and the plugin keep in statics; room for two more.
+    assert!((4..=20).contains(&own()), "{} KiB", own());
+}
