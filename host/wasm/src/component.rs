@@ -143,9 +143,9 @@ pub(crate) struct Prepared {
     pub(crate) kv: Option<Arc<dyn KeyValue>>,
     pub(crate) log_rate: Arc<Rate>,
     /// The component as its file has it.
-    exports: Exports,
+    exports: Arc<Exports>,
     /// The component as it is behind `configure`, where that could be copied.
-    copy: OnceLock<Exports>,
+    copy: OnceLock<Arc<Exports>>,
     roles: Roles,
     config_json: String,
     on_error: OnError,
@@ -194,7 +194,7 @@ impl Component {
         let unfit = |error: wasmtime::Error| LoadError::Exports(format!("{error:#}"));
         let linker = imports::linker(linker, &settings).map_err(unfit)?;
         let prepared = Prepared {
-            exports: Exports::new(&linker, &component, roles).map_err(unfit)?,
+            exports: Arc::new(Exports::new(&linker, &component, roles).map_err(unfit)?),
             copy: OnceLock::new(),
             name: settings.name.into(),
             limits: settings.limits,
@@ -209,6 +209,7 @@ impl Component {
             population: Population::default(),
         };
         let mut trial = Instance::new(&prepared, &prepared.exports).await.map_err(LoadError::Trial)?;
+        trial.check().await.map_err(LoadError::Trial)?;
         let description = trial.describe().await.map_err(LoadError::Trial)?;
         match trial.configure(&prepared.config_json).await {
             Ok(()) => {}
@@ -284,7 +285,7 @@ impl Component {
     pub(crate) async fn instance(&self) -> Result<Instance, StageError> {
         match self.ready.take() {
             Some(instance) => Ok(instance),
-            None => self.prepared.configured().await,
+            None => self.prepared.configured(false).await,
         }
     }
 }
@@ -317,15 +318,18 @@ impl Usage {
 }
 
 impl Prepared {
-    pub(crate) async fn configured(&self) -> Result<Instance, StageError> {
-        if let Some(copy) = self.copy.get() {
-            let mut instance = Instance::new(self, copy).await?;
-            // The pages that any call writes to are copied at their first use: here, and not while a request waits.
-            instance.describe().await?;
+    /// A configured instance. One that is made ahead has had its first call, with which the pages that any call
+    /// writes to are copied: not while a request waits.
+    pub(crate) async fn configured(&self, ahead: bool) -> Result<Instance, StageError> {
+        let Some(copy) = self.copy.get() else {
+            let mut instance = Instance::new(self, &self.exports).await?;
+            instance.configure(&self.config_json).await?;
             return Ok(instance);
+        };
+        let mut instance = Instance::new(self, copy).await?;
+        if ahead {
+            instance.describe().await?;
         }
-        let mut instance = Instance::new(self, &self.exports).await?;
-        instance.configure(&self.config_json).await?;
         Ok(instance)
     }
 
@@ -344,7 +348,7 @@ impl Prepared {
         let Some(copy) = snapshot::configured(compiler, linker, bytes, self, secret).await? else {
             return Ok(None);
         };
-        let exports = Exports::new(linker, &copy, self.roles)?;
+        let exports = Arc::new(Exports::new(linker, &copy, self.roles)?);
         let instance = Instance::new(self, &exports).await.map_err(wasmtime::Error::new)?;
         // Set here only, and once.
         let _ = self.copy.set(exports);

@@ -10,11 +10,11 @@ use rust_proxy_stream::lane::{Batch, Finding, Outcome};
 use rust_proxy_stream::stage::{Context, Fault, FaultKind, Link, Processor, ResponseModifier, StageError};
 use rust_proxy_stream::upstream::SignRequest;
 use wasmtime::Store;
-use wasmtime::component::{ResourceAny, ResourceTable};
+use wasmtime::component::{self, ResourceAny, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::bindings::{lifecycle, processor, response_modifier, signer};
+use crate::bindings::{lifecycle, response_modifier, signer};
 use crate::component::{Exports, Prepared};
 use crate::convert;
 use crate::files;
@@ -140,26 +140,42 @@ impl WasiHttpView for Host {
 
 /// An instance and its store. Once a call did not return, it is never called again.
 pub(crate) struct Instance {
-    guest: Guest,
+    /// An export is looked up when it is called: to find it and to check its types takes a microsecond, and most
+    /// exchanges need one direction.
+    exports: Arc<Exports>,
+    instance: component::Instance,
+    /// The response side, once it is open.
+    session: Option<(response_modifier::Guest, ResourceAny)>,
     caller: Caller<Host>,
-    _alive: Alive,
-}
-
-/// The exports, and the session once it is open.
-struct Guest {
-    lifecycle: lifecycle::Guest,
-    processor: Option<processor::Guest>,
-    modifier: Option<response_modifier::Guest>,
-    signer: Option<signer::Guest>,
-    session: Option<ResourceAny>,
+    pub(crate) alive: Alive,
 }
 
 impl Instance {
     /// Makes an instance of `exports`.
-    pub(crate) async fn new(prepared: &Prepared, exports: &Exports) -> Result<Self, StageError> {
+    pub(crate) async fn new(prepared: &Prepared, exports: &Arc<Exports>) -> Result<Self, StageError> {
         let mut caller = Caller::new(exports.pre.engine(), Host::new(prepared)?, prepared.limits);
-        let guest = caller.call(async |store| exports.instantiate(store).await).await?;
-        Ok(Self { guest, caller, _alive: prepared.population.add() })
+        let instance = caller.call(async |store| exports.pre.instantiate_async(store).await).await?;
+        let exports = Arc::clone(exports);
+        Ok(Self { exports, instance, session: None, caller, alive: prepared.population.add() })
+    }
+
+    /// Checks the types of all exports.
+    pub(crate) async fn check(&mut self) -> Result<(), StageError> {
+        let Self { exports, instance, caller, .. } = self;
+        let check = async |store: &mut Store<Host>| {
+            exports.lifecycle.load(&mut *store, instance)?;
+            if let Some(processor) = &exports.processor {
+                processor.load(&mut *store, instance)?;
+            }
+            if let Some(modifier) = &exports.modifier {
+                modifier.load(&mut *store, instance)?;
+            }
+            if let Some(signer) = &exports.signer {
+                signer.load(&mut *store, instance)?;
+            }
+            Ok(())
+        };
+        caller.call(check).await
     }
 
     /// Begins an exchange: what was used before is not its own.
@@ -168,21 +184,28 @@ impl Instance {
     }
 
     pub(crate) async fn describe(&mut self) -> Result<lifecycle::Description, StageError> {
-        self.caller.call(async |store| self.guest.lifecycle.call_describe(store).await).await
+        let Self { exports, instance, caller, .. } = self;
+        let describe = async |store: &mut Store<Host>| {
+            exports.lifecycle.load(&mut *store, instance)?.call_describe(store).await
+        };
+        caller.call(describe).await
     }
 
     /// # Errors
     /// [`StageError::Failed`] with what the plugin says of its configuration.
     pub(crate) async fn configure(&mut self, config_json: &str) -> Result<(), StageError> {
-        let answer =
-            self.caller.call(async |store| self.guest.lifecycle.call_configure(store, config_json).await);
-        answer.await?.map_err(StageError::Failed)
+        let Self { exports, instance, caller, .. } = self;
+        let configure = async |store: &mut Store<Host>| {
+            exports.lifecycle.load(&mut *store, instance)?.call_configure(store, config_json).await
+        };
+        caller.call(configure).await?.map_err(StageError::Failed)
     }
 
     /// # Errors
     /// [`StageError::Failed`] with what the signer says.
     pub(crate) async fn sign(&mut self, request: &SignRequest) -> Result<Vec<(String, String)>, StageError> {
-        let guest = self.guest.signer.as_ref().ok_or_else(|| missing("signer"))?;
+        let Self { exports, instance, caller, .. } = self;
+        let signer = exports.signer.as_ref().ok_or_else(|| missing("signer"))?;
         let (headers, parameters) = (convert::pairs(&request.headers), convert::pairs(&request.parameters));
         let request = signer::SignRequest {
             method: &request.method,
@@ -191,41 +214,27 @@ impl Instance {
             parameters: &parameters,
             content: &request.content,
         };
-        self.caller
-            .call(async |store| guest.call_sign(store, request).await)
-            .await?
-            .map_err(StageError::Failed)
+        let sign = async |store: &mut Store<Host>| {
+            signer.load(&mut *store, instance)?.call_sign(store, request).await
+        };
+        caller.call(sign).await?.map_err(StageError::Failed)
     }
-}
 
-impl Exports {
-    async fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Guest> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
-        Ok(Guest {
-            lifecycle: self.lifecycle.load(&mut *store, &instance)?,
-            processor: self
-                .processor
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, &instance))
-                .transpose()?,
-            modifier: self
-                .modifier
-                .as_ref()
-                .map(|indices| indices.load(&mut *store, &instance))
-                .transpose()?,
-            signer: self.signer.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?,
-            session: None,
-        })
+    fn opened(&mut self) -> Result<(&response_modifier::Guest, ResourceAny, &mut Caller<Host>), StageError> {
+        match &self.session {
+            Some((guest, session)) => Ok((guest, *session, &mut self.caller)),
+            None => Err(Fault::new(FaultKind::Host, "no session is open").into()),
+        }
     }
 }
 
 impl Link for Instance {
     fn processor(&mut self) -> Option<&mut dyn Processor> {
-        self.guest.processor.is_some().then_some(self as &mut dyn Processor)
+        self.exports.processor.is_some().then_some(self as &mut dyn Processor)
     }
 
     fn modifier(&mut self) -> Option<&mut dyn ResponseModifier> {
-        self.guest.modifier.is_some().then_some(self as &mut dyn ResponseModifier)
+        self.exports.modifier.is_some().then_some(self as &mut dyn ResponseModifier)
     }
 
     fn usage(&self) -> Option<Usage> {
@@ -239,49 +248,47 @@ impl Link for Instance {
 #[async_trait]
 impl Processor for Instance {
     async fn process(&mut self, context: &Context, items: &[Item]) -> Result<Decision, StageError> {
-        let guest = self.guest.processor.as_ref().ok_or_else(|| missing("processor"))?;
+        let Self { exports, instance, caller, .. } = self;
+        let processor = exports.processor.as_ref().ok_or_else(|| missing("processor"))?;
         let metadata = convert::metadata(context);
         let context = convert::context(context, &metadata);
         let items: Vec<_> = items.iter().map(convert::item).collect();
-        let answer = self.caller.call(async |store| guest.call_process(store, context, &items).await).await?;
-        answer.map(convert::decision).map_err(StageError::Failed)
+        let process = async |store: &mut Store<Host>| {
+            processor.load(&mut *store, instance)?.call_process(store, context, &items).await
+        };
+        caller.call(process).await?.map(convert::decision).map_err(StageError::Failed)
     }
 }
 
 #[async_trait]
 impl ResponseModifier for Instance {
     async fn open(&mut self, context: &Context) -> Result<(), StageError> {
-        let guest = self.guest.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
+        let Self { exports, instance, caller, .. } = self;
+        let modifier = exports.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
         let metadata = convert::metadata(context);
         let context = convert::context(context, &metadata);
-        let answer = self.caller.call(async |store| guest.session().call_open(store, context).await).await?;
-        self.guest.session = Some(answer.map_err(StageError::Failed)?);
+        let open = async |store: &mut Store<Host>| {
+            let guest = modifier.load(&mut *store, instance)?;
+            let session = guest.session().call_open(store, context).await?;
+            Ok(session.map(|session| (guest, session)))
+        };
+        self.session = Some(caller.call(open).await?.map_err(StageError::Failed)?);
         Ok(())
     }
 
     async fn push(&mut self, batch: &Batch<'_>) -> Result<Outcome, StageError> {
-        let (guest, session) = self.guest.session()?;
+        let (guest, session, caller) = self.opened()?;
         let lists = convert::BatchLists::new(batch);
-        let answer = self
-            .caller
-            .call(async |store| guest.session().call_push(store, session, lists.batch()).await)
-            .await?;
+        let push =
+            async |store: &mut Store<Host>| guest.session().call_push(store, session, lists.batch()).await;
+        let answer = caller.call(push).await?;
         answer.map(convert::outcome).map_err(StageError::Failed)
     }
 
     async fn finish(&mut self) -> Result<Vec<Finding>, StageError> {
-        let (guest, session) = self.guest.session()?;
-        let answer =
-            self.caller.call(async |store| guest.session().call_finish(store, session).await).await?;
-        answer.map(convert::findings).map_err(StageError::Failed)
-    }
-}
-
-impl Guest {
-    fn session(&self) -> Result<(&response_modifier::Guest, ResourceAny), StageError> {
-        let guest = self.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
-        let session = self.session.ok_or_else(|| Fault::new(FaultKind::Host, "no session is open"))?;
-        Ok((guest, session))
+        let (guest, session, caller) = self.opened()?;
+        let finish = async |store: &mut Store<Host>| guest.session().call_finish(store, session).await;
+        caller.call(finish).await?.map(convert::findings).map_err(StageError::Failed)
     }
 }
 

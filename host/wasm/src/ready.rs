@@ -24,14 +24,18 @@ pub struct Population(Arc<(AtomicU64, AtomicU64)>);
 
 /// One of them, while it is there.
 #[derive(Debug)]
-pub(crate) struct Alive(Population);
+pub(crate) struct Alive {
+    population: Population,
+    /// Told when it is gone.
+    missed: Option<Arc<Notify>>,
+}
 
 impl Population {
     pub(crate) fn add(&self) -> Alive {
         let (made, live) = &*self.0;
         made.fetch_add(1, Ordering::Relaxed);
         live.fetch_add(1, Ordering::Relaxed);
-        Alive(self.clone())
+        Alive { population: self.clone(), missed: None }
     }
 
     /// How many there are.
@@ -41,30 +45,42 @@ impl Population {
     }
 }
 
-impl Drop for Alive {
-    fn drop(&mut self) {
-        let (_, live) = &*self.0.0;
-        live.fetch_sub(1, Ordering::Relaxed);
+impl Alive {
+    /// Tells, once it is gone, that another one may be made.
+    pub(crate) fn missed_by(&mut self, who: &Arc<Notify>) {
+        self.missed = Some(Arc::clone(who));
     }
 }
 
-/// Configured instances, made by a task of their own so that no request waits for one.
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let (_, live) = &*self.population.0;
+        live.fetch_sub(1, Ordering::Relaxed);
+        if let Some(missed) = &self.missed {
+            missed.notify_one();
+        }
+    }
+}
+
+/// Configured instances, made by a task of their own so that no request waits for one: when an exchange has ended, so
+/// that it does not wait either, or when fewer than half are left.
 pub(crate) struct Ready {
     instances: Mutex<Vec<Instance>>,
     /// How many there are to be: 0 once the component is retired.
     wanted: AtomicUsize,
-    taken: Arc<Notify>,
+    /// Told when instances may be lacking.
+    missed: Arc<Notify>,
 }
 
 impl Ready {
     /// Keeps `wanted` instances ready, of which there is one. Makes new ones in the place of those that are taken,
     /// for as long as this is there.
     pub(crate) fn keep(prepared: &Arc<Prepared>, first: Instance, wanted: usize) -> Arc<Self> {
-        let taken = Arc::new(Notify::new());
+        let missed = Arc::new(Notify::new());
         let ready =
-            Self { instances: Mutex::new(vec![first]), wanted: wanted.into(), taken: Arc::clone(&taken) };
+            Self { instances: Mutex::new(vec![first]), wanted: wanted.into(), missed: Arc::clone(&missed) };
         let ready = Arc::new(ready);
-        tokio::spawn(refill(Arc::clone(prepared), Arc::downgrade(&ready), taken));
+        tokio::spawn(refill(Arc::clone(prepared), Arc::downgrade(&ready), missed));
         ready
     }
 
@@ -95,8 +111,16 @@ impl Ready {
 
     /// One that is ready.
     pub(crate) fn take(&self) -> Option<Instance> {
-        let instance = self.instances().pop();
-        self.taken.notify_one();
+        let (mut instance, left) = {
+            let mut instances = self.instances();
+            (instances.pop(), instances.len())
+        };
+        if 2 * left < self.wanted.load(Ordering::Relaxed) {
+            self.missed.notify_one();
+        }
+        if let Some(instance) = &mut instance {
+            instance.alive.missed_by(&self.missed);
+        }
         instance
     }
 }
@@ -104,15 +128,17 @@ impl Ready {
 impl Drop for Ready {
     fn drop(&mut self) {
         // Ends the task.
-        self.taken.notify_one();
+        self.missed.notify_one();
     }
 }
 
 /// Holds what it fills only for moments, so that nothing is made for a component that is gone.
-async fn refill(prepared: Arc<Prepared>, ready: Weak<Ready>, taken: Arc<Notify>) {
+async fn refill(prepared: Arc<Prepared>, ready: Weak<Ready>, missed: Arc<Notify>) {
     while ready.strong_count() > 0 {
         while ready.upgrade().is_some_and(|ready| ready.lacks()) {
-            match prepared.configured().await {
+            // Requests that came in meanwhile go first.
+            tokio::task::yield_now().await;
+            match prepared.configured(true).await {
                 Ok(instance) => {
                     if let Some(ready) = ready.upgrade() {
                         ready.put(instance);
@@ -125,6 +151,6 @@ async fn refill(prepared: Arc<Prepared>, ready: Weak<Ready>, taken: Arc<Notify>)
                 }
             }
         }
-        taken.notified().await;
+        missed.notified().await;
     }
 }
