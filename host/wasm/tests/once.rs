@@ -147,3 +147,34 @@ async fn copies_are_kept_by_file_and_configuration_but_for_secrets() {
     let seen: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
     assert_eq!(seen.len(), 4);
 }
+
+/// Lets the task that makes instances ready do what it has to do.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_instance_is_made_behind_an_exchange_or_when_fewer_than_half_are_left() {
+    let settings = Settings { ready: 4, ..settings(r#"{"do": "nothing"}"#) };
+    let component = load(settings, None).await.unwrap();
+    settle().await;
+    let live = || component.instances().live;
+    assert_eq!(live(), 4);
+    let first = component.start().await.unwrap();
+    settle().await;
+    assert_eq!(live(), 4, "none is made while the only exchange goes on");
+    drop(first);
+    settle().await;
+    assert_eq!(live(), 4, "one is made in the place of the one that is gone");
+    let mut exchanges = Vec::new();
+    for (taken, expected) in [(1, 4), (2, 4), (3, 7)] {
+        exchanges.push(component.start().await.unwrap());
+        settle().await;
+        assert_eq!(live(), expected, "with {taken} at work");
+    }
+    drop(exchanges);
+    settle().await;
+    assert_eq!(live(), 4);
+}
