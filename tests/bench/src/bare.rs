@@ -29,6 +29,57 @@ impl WasiView for Host {
     }
 }
 
+/// What instances of `sensitive-word` are made of.
+pub struct Instances {
+    engine: Engine,
+    pre: contract::FilterPluginPre<Host>,
+}
+
+impl Instances {
+    fn of(allocation: InstanceAllocationStrategy) -> Self {
+        let mut config = Config::new();
+        config.allocation_strategy(allocation).epoch_interruption(true).concurrency_support(false);
+        let engine = Engine::new(&config).expect("an engine");
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("a linker");
+        let component = Component::new(&engine, exchange::sensitive_word()).expect("a component");
+        let pre = linker.instantiate_pre(&component).expect("all imports");
+        Self { engine, pre: contract::FilterPluginPre::new(pre).expect("all exports") }
+    }
+
+    /// With a pool, as the gateway.
+    ///
+    /// # Panics
+    /// Where the plugin does not fit the contract.
+    pub fn pooled() -> Self {
+        Self::of(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()))
+    }
+
+    async fn make(&self) -> (Store<Host>, contract::FilterPlugin) {
+        let host = Host { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
+        let mut store = Store::new(&self.engine, host);
+        store.set_epoch_deadline(1_000_000);
+        let plugin = self.pre.instantiate_async(&mut store).await.expect("an instance");
+        (store, plugin)
+    }
+
+    /// Makes an instance, calls it once, and drops it.
+    ///
+    /// # Panics
+    /// Where any of it fails.
+    pub async fn once(&self) -> usize {
+        let (mut store, plugin) = self.make().await;
+        let description = plugin.rust_proxy_plugin_lifecycle().call_describe(&mut store).await;
+        description.expect("an answer").name.len()
+    }
+}
+
+impl std::fmt::Debug for Instances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Instances")
+    }
+}
+
 /// A session of `sensitive-word` whose only lane is open.
 pub struct Session {
     store: Store<Host>,
@@ -43,7 +94,7 @@ impl Session {
     /// # Panics
     /// Where any of it fails.
     pub async fn open(words: usize) -> Self {
-        Self::open_in(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()), words).await
+        Self::open_in(Instances::pooled(), words).await
     }
 
     /// As [`open`](Self::open), with memory that is allocated on demand: valgrind has no room for a pool.
@@ -51,21 +102,11 @@ impl Session {
     /// # Panics
     /// Where any of it fails.
     pub async fn open_on_demand(words: usize) -> Self {
-        Self::open_in(InstanceAllocationStrategy::OnDemand, words).await
+        Self::open_in(Instances::of(InstanceAllocationStrategy::OnDemand), words).await
     }
 
-    async fn open_in(allocation: InstanceAllocationStrategy, words: usize) -> Self {
-        let mut config = Config::new();
-        config.allocation_strategy(allocation).epoch_interruption(true).concurrency_support(false);
-        let engine = Engine::new(&config).expect("an engine");
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("a linker");
-        let component = Component::new(&engine, exchange::sensitive_word()).expect("a component");
-        let host = Host { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
-        let mut store = Store::new(&engine, host);
-        store.set_epoch_deadline(1_000_000);
-        let plugin = contract::FilterPlugin::instantiate_async(&mut store, &component, &linker);
-        let plugin = plugin.await.expect("an instance");
+    async fn open_in(instances: Instances, words: usize) -> Self {
+        let (mut store, plugin) = instances.make().await;
         let settings = sample::settings(words);
         let configured = plugin.rust_proxy_plugin_lifecycle().call_configure(&mut store, &settings);
         configured.await.expect("an answer").expect("settings that are right");

@@ -30,7 +30,8 @@ pub(crate) const CHAIN: &str = "three links, 1 delta";
 pub(crate) const CHAIN_NATIVE: &str = "three native links, 1 delta";
 pub(crate) const OPEN_WITHOUT: &str = "a stream without links, opened";
 pub(crate) const OPEN: &str = "a stream with three links, opened";
-pub(crate) const REFILL: &str = "an instance, made and configured";
+pub(crate) const REFILL: &str = "an instance dropped, and the next one made ready";
+pub(crate) const REFILL_BARE: &str = "a bare instance made, called once and dropped";
 
 type Case<'a> = (&'static str, usize, Box<dyn FnMut() + 'a>);
 
@@ -38,7 +39,8 @@ pub(crate) fn measure(quick: bool) -> Result<Calls> {
     let rt = &tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sandbox = exchange::sandbox();
     let component = rt.block_on(exchange::component(&sandbox, 1000, 1));
-    let unready = rt.block_on(exchange::component(&sandbox, 1000, 0));
+    let ready = rt.block_on(exchange::component(&sandbox, 1000, 1));
+    let bare = bare::Instances::pooled();
     let native = NativeMask::new("sensitive-word", &sample::words(1000));
     let sandboxed =
         || rt.block_on(async { exchange::opened(component.start().await.expect("a link")).await });
@@ -57,8 +59,15 @@ pub(crate) fn measure(quick: bool) -> Result<Calls> {
     }
     cases.push((CHAIN, CALLS, push(rt, (0..3).map(|_| sandboxed()).collect(), 1)));
     cases.push((CHAIN_NATIVE, CALLS, push(rt, (0..3).map(|_| twin()).collect(), 1)));
-    let refill = || drop(rt.block_on(unready.start()).expect("a link"));
+    let refill = || {
+        drop(rt.block_on(ready.start()).expect("a link"));
+        // A task makes the next one.
+        while ready.instances().live == 0 {
+            rt.block_on(tokio::task::yield_now());
+        }
+    };
     cases.push((REFILL, CALLS / 10, Box::new(refill)));
+    cases.push((REFILL_BARE, CALLS / 10, Box::new(|| _ = rt.block_on(bare.once()))));
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
     for _ in 0..if quick { 2 } else { ROUNDS } {
         for ((_, calls, call), times) in cases.iter_mut().zip(&mut times) {

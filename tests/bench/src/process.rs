@@ -68,22 +68,34 @@ impl Server {
 
     /// CPU time so far, of all its threads.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let stat = self.proc("stat")?;
         let fields = stat.rsplit_once(") ").context("a stat line")?.1;
         let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
         // Linux counts in hundredths of a second.
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Memory that is resident now, and the most that has been, in bytes.
+    /// Memory that is resident now, and the most that has been, in bytes. Of pages that several instances share, each
+    /// instance counts.
     pub(crate) fn memory(&self) -> Result<(u64, u64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a status field")?;
-            Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-        };
-        Ok((field("VmRSS:")?, field("VmHWM:")?))
+        let status = self.proc("status")?;
+        Ok((kilobytes(&status, "VmRSS:")?, kilobytes(&status, "VmHWM:")?))
     }
+
+    /// Memory that is resident now, each page of it counted once, in bytes.
+    pub(crate) fn pages(&self) -> Result<u64> {
+        kilobytes(&self.proc("smaps_rollup")?, "Pss:")
+    }
+
+    fn proc(&self, file: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?)
+    }
+}
+
+/// The bytes of a field that is in kilobytes.
+fn kilobytes(fields: &str, name: &str) -> Result<u64> {
+    let field = fields.lines().find_map(|line| line.strip_prefix(name)).context("a field of /proc")?;
+    Ok(field.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 impl Drop for Server {

@@ -114,8 +114,9 @@ pub(crate) struct Pass {
     pub(crate) deltas: usize,
     /// Of the subject, in microseconds.
     pub(crate) cpu: f64,
-    /// Resident memory of the subject before, with all streams open, and at most, in bytes; for `open-1000` only.
-    pub(crate) memory: Option<[u64; 3]>,
+    /// Resident memory of the subject before, with all streams open, and at most, and with all open but each page
+    /// counted once, in bytes; for `open-1000` only.
+    pub(crate) memory: Option<[u64; 4]>,
 }
 
 /// All passes of a scenario and a subject.
@@ -305,7 +306,7 @@ impl Rig {
                 std::thread::sleep(Duration::from_millis(
                     ask.first_ms + ask.pace_ms * ask.deltas as u64 * 2 / 3,
                 ));
-                Some(server.memory()?.0)
+                Some((server.memory()?.0, server.pages()?))
             }
             _ => None,
         };
@@ -320,7 +321,7 @@ impl Rig {
         );
         let cpu = (cpu()? - began).as_secs_f64() * 1e6;
         let peak = server.map(Server::memory).transpose()?.map(|(_, peak)| peak);
-        let memory = || Some([before?.0, open?, peak?]);
+        let memory = || open.and_then(|(open, pages)| Some([before?.0, open, peak?, pages]));
         Ok(Pass { load, deltas: ask.deltas, cpu, memory: memory() })
     }
 }

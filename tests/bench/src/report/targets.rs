@@ -68,7 +68,7 @@ fn of_calls(calls: &Calls) -> Result<Vec<Target>> {
             "making three instances ready and dropping them, time on an idle core",
             median(calls::REFILL)? * 3.0,
             120.0,
-            None,
+            Some((median(calls::REFILL_BARE)? * 3.0, "bare instances, called once")),
         ),
     ])
 }
