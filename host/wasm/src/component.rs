@@ -318,8 +318,7 @@ impl Usage {
 }
 
 impl Prepared {
-    /// A configured instance. One that is made ahead has had its first call, with which the pages that any call
-    /// writes to are copied: not while a request waits.
+    /// A configured instance; one that is made ahead is warmed up.
     pub(crate) async fn configured(&self, ahead: bool) -> Result<Instance, StageError> {
         let Some(copy) = self.copy.get() else {
             let mut instance = Instance::new(self, &self.exports).await?;
@@ -328,7 +327,7 @@ impl Prepared {
         };
         let mut instance = Instance::new(self, copy).await?;
         if ahead {
-            instance.describe().await?;
+            instance.warm_up().await?;
         }
         Ok(instance)
     }

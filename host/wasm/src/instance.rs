@@ -144,6 +144,8 @@ pub(crate) struct Instance {
     /// exchanges need one direction.
     exports: Arc<Exports>,
     instance: component::Instance,
+    /// The response side, where it was looked up ahead.
+    modifier: Option<response_modifier::Guest>,
     /// The response side, once it is open.
     session: Option<(response_modifier::Guest, ResourceAny)>,
     caller: Caller<Host>,
@@ -156,7 +158,8 @@ impl Instance {
         let mut caller = Caller::new(exports.pre.engine(), Host::new(prepared)?, prepared.limits);
         let instance = caller.call(async |store| exports.pre.instantiate_async(store).await).await?;
         let exports = Arc::clone(exports);
-        Ok(Self { exports, instance, session: None, caller, alive: prepared.population.add() })
+        let alive = prepared.population.add();
+        Ok(Self { exports, instance, modifier: None, session: None, caller, alive })
     }
 
     /// Checks the types of all exports.
@@ -176,6 +179,18 @@ impl Instance {
             Ok(())
         };
         caller.call(check).await
+    }
+
+    /// Does what the first call of a response would have to do besides: a call copies the pages that every call writes
+    /// to.
+    pub(crate) async fn warm_up(&mut self) -> Result<(), StageError> {
+        let Self { exports, instance, caller, .. } = self;
+        let warm_up = async |store: &mut Store<Host>| {
+            exports.lifecycle.load(&mut *store, instance)?.call_describe(&mut *store).await?;
+            exports.modifier.as_ref().map(|modifier| modifier.load(store, instance)).transpose()
+        };
+        self.modifier = caller.call(warm_up).await?;
+        Ok(())
     }
 
     /// Begins an exchange: what was used before is not its own.
@@ -263,12 +278,13 @@ impl Processor for Instance {
 #[async_trait]
 impl ResponseModifier for Instance {
     async fn open(&mut self, context: &Context) -> Result<(), StageError> {
-        let Self { exports, instance, caller, .. } = self;
+        let Self { exports, instance, modifier: found, caller, .. } = self;
         let modifier = exports.modifier.as_ref().ok_or_else(|| missing("response-modifier"))?;
+        let found = found.take();
         let metadata = convert::metadata(context);
         let context = convert::context(context, &metadata);
         let open = async |store: &mut Store<Host>| {
-            let guest = modifier.load(&mut *store, instance)?;
+            let guest = found.map_or_else(|| modifier.load(&mut *store, instance), Ok)?;
             let session = guest.session().call_open(store, context).await?;
             Ok(session.map(|session| (guest, session)))
         };

@@ -117,6 +117,7 @@ macro_rules! __interface {
     (lifecycle $plugin:ty) => {
         impl $crate::bindings::lifecycle::Guest for Component {
             fn describe() -> $crate::bindings::lifecycle::Description {
+                $crate::glue::write_to_stack();
                 let $crate::Description { name, version, summary } = <$plugin as $crate::Plugin>::describe();
                 $crate::bindings::lifecycle::Description { name, version, summary }
             }

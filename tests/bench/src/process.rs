@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
 
 /// A core of the machine: the gateway has one, all that stands beside it another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,15 @@ impl Core {
         sched_setaffinity(None, &all)?;
         started
     }
+}
+
+/// Resident memory, in bytes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Resident {
+    /// With a page counted once for each place where it is mapped: what `ps` shows.
+    pub(crate) mapped: u64,
+    /// With each page counted once, and the page tables: what a limit of a container counts.
+    pub(crate) pages: u64,
 }
 
 /// A server; it is ended when this is dropped.
@@ -75,16 +85,16 @@ impl Server {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Memory that is resident now, and the most that has been, in bytes. Of pages that several instances share, each
-    /// instance counts.
-    pub(crate) fn memory(&self) -> Result<(u64, u64)> {
+    /// Memory that is resident now.
+    pub(crate) fn resident(&self) -> Result<Resident> {
         let status = self.proc("status")?;
-        Ok((kilobytes(&status, "VmRSS:")?, kilobytes(&status, "VmHWM:")?))
+        let pages = kilobytes(&self.proc("smaps_rollup")?, "Pss:")? + kilobytes(&status, "VmPTE:")?;
+        Ok(Resident { mapped: kilobytes(&status, "VmRSS:")?, pages })
     }
 
-    /// Memory that is resident now, each page of it counted once, in bytes.
-    pub(crate) fn pages(&self) -> Result<u64> {
-        kilobytes(&self.proc("smaps_rollup")?, "Pss:")
+    /// The most of [`Resident::mapped`] that there was.
+    pub(crate) fn most(&self) -> Result<u64> {
+        kilobytes(&self.proc("status")?, "VmHWM:")
     }
 
     fn proc(&self, file: &str) -> Result<String> {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::calls::{self, Calls};
 use crate::load::{Load, Plan};
-use crate::process::{Core, Server, beside};
+use crate::process::{Core, Resident, Server, beside};
 use crate::upstream::Ask;
 
 /// What is measured beside what.
@@ -114,9 +114,18 @@ pub(crate) struct Pass {
     pub(crate) deltas: usize,
     /// Of the subject, in microseconds.
     pub(crate) cpu: f64,
-    /// Resident memory of the subject before, with all streams open, and at most, and with all open but each page
-    /// counted once, in bytes; for `open-1000` only.
-    pub(crate) memory: Option<[u64; 4]>,
+    /// Of the subject; for `open-1000` only.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// Bytes of memory.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) before: Resident,
+    /// With all streams open.
+    pub(crate) open: Resident,
+    /// The most of [`Resident::mapped`] that there was.
+    pub(crate) most: u64,
 }
 
 /// All passes of a scenario and a subject.
@@ -238,7 +247,7 @@ impl Rig {
             let empty = self.server(Subject::Empty)?.context("a gateway")?;
             // The instances that are to be ready are made behind the start.
             std::thread::sleep(Duration::from_millis(500));
-            measured.idle = [empty.memory()?.0, three.memory()?.0];
+            measured.idle = [empty.resident()?.mapped, three.resident()?.mapped];
         }
         let mut rows: BTreeMap<(String, Subject), Row> = BTreeMap::new();
         let mut keep = |scenario: &Scenario, subject: Subject, pass: Pass| {
@@ -296,7 +305,7 @@ impl Rig {
             milliseconds: if quick { scenario.milliseconds / 10 } else { scenario.milliseconds },
             at_least: scenario.at_least,
         };
-        let before = server.map(Server::memory).transpose()?;
+        let before = server.map(Server::resident).transpose()?;
         let cpu = || server.map_or(Ok(Duration::ZERO), Server::cpu);
         let began = cpu()?;
         let mut child = beside(&["load", &serde_json::to_string(&plan)?])?;
@@ -306,7 +315,7 @@ impl Rig {
                 std::thread::sleep(Duration::from_millis(
                     ask.first_ms + ask.pace_ms * ask.deltas as u64 * 2 / 3,
                 ));
-                Some((server.memory()?.0, server.pages()?))
+                Some(server.resident()?)
             }
             _ => None,
         };
@@ -320,8 +329,8 @@ impl Rig {
             load.failure
         );
         let cpu = (cpu()? - began).as_secs_f64() * 1e6;
-        let peak = server.map(Server::memory).transpose()?.map(|(_, peak)| peak);
-        let memory = || open.and_then(|(open, pages)| Some([before?.0, open, peak?, pages]));
+        let most = server.map(Server::most).transpose()?;
+        let memory = || Some(Memory { before: before?, open: open?, most: most? });
         Ok(Pass { load, deltas: ask.deltas, cpu, memory: memory() })
     }
 }

@@ -134,7 +134,7 @@ fn of_system(measured: &Measured) -> Result<Vec<Target>> {
             floor: Some((mib(measured.idle[0]), "no links")),
         },
         Target {
-            what: "memory of a stream of 1,000, three links",
+            what: "memory of a stream of 1,000, three links, each page counted once",
             measured: median("open-1000", Three, each_stream)?,
             at_most: 600.0,
             unit: "KiB",
