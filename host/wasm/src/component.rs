@@ -257,7 +257,7 @@ impl Component {
 
     /// Whether instances are copies of one that was configured.
     pub fn is_copied(&self) -> bool {
-        self.prepared.copy.get().is_some()
+        self.prepared.is_copied()
     }
 
     /// Its instances.
@@ -336,6 +336,11 @@ impl Prepared {
         &self.config_json
     }
 
+    /// Whether instances are copies, which are made in microseconds.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.copy.get().is_some()
+    }
+
     /// Makes the copy, and an instance of it; `None` where there can be none.
     async fn copy(
         self: &Arc<Self>,
@@ -348,7 +353,9 @@ impl Prepared {
             return Ok(None);
         };
         let exports = Arc::new(Exports::new(linker, &copy, self.roles)?);
-        let instance = Instance::new(self, &exports).await.map_err(wasmtime::Error::new)?;
+        let mut instance = Instance::new(self, &exports).await.map_err(wasmtime::Error::new)?;
+        instance.check().await.map_err(wasmtime::Error::new)?;
+        instance.warm_up().await.map_err(wasmtime::Error::new)?;
         // Set here only, and once.
         let _ = self.copy.set(exports);
         Ok(Some(instance))

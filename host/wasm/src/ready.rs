@@ -62,12 +62,15 @@ impl Drop for Alive {
     }
 }
 
-/// Configured instances, made by a task of their own so that no request waits for one: when an exchange has ended, so
-/// that it does not wait either, or when fewer than half are left.
+/// Configured instances, made by a task of their own so that no request waits for one. A copy is made when an exchange
+/// has ended, so that it does not wait either, or when fewer than half are left; what has to be configured takes
+/// longer, and is made at once.
 pub(crate) struct Ready {
     instances: Mutex<Vec<Instance>>,
     /// How many there are to be: 0 once the component is retired.
     wanted: AtomicUsize,
+    /// With fewer left than these the next ones are made at once.
+    few: usize,
     /// Told when instances may be lacking.
     missed: Arc<Notify>,
 }
@@ -77,9 +80,12 @@ impl Ready {
     /// for as long as this is there.
     pub(crate) fn keep(prepared: &Arc<Prepared>, first: Instance, wanted: usize) -> Arc<Self> {
         let missed = Arc::new(Notify::new());
-        let ready =
-            Self { instances: Mutex::new(vec![first]), wanted: wanted.into(), missed: Arc::clone(&missed) };
-        let ready = Arc::new(ready);
+        let ready = Arc::new(Self {
+            instances: Mutex::new(vec![first]),
+            wanted: wanted.into(),
+            few: if prepared.is_copied() { wanted.div_ceil(2) } else { wanted },
+            missed: Arc::clone(&missed),
+        });
         tokio::spawn(refill(Arc::clone(prepared), Arc::downgrade(&ready), missed));
         ready
     }
@@ -115,7 +121,7 @@ impl Ready {
             let mut instances = self.instances();
             (instances.pop(), instances.len())
         };
-        if 2 * left < self.wanted.load(Ordering::Relaxed) {
+        if left < self.few {
             self.missed.notify_one();
         }
         if let Some(instance) = &mut instance {

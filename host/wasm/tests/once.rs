@@ -158,6 +158,11 @@ async fn settle() {
 #[tokio::test]
 async fn the_next_instance_is_made_behind_an_exchange_or_when_fewer_than_half_are_left() {
     let settings = Settings { ready: 4, ..settings(r#"{"do": "nothing"}"#) };
+    let each = load(Settings { once: false, ..settings.clone() }, None).await.unwrap();
+    let exchange = each.start().await.unwrap();
+    settle().await;
+    assert_eq!(each.instances().live, 5, "to configure one takes longer, and is done at once");
+    drop((exchange, each));
     let component = load(settings, None).await.unwrap();
     settle().await;
     let live = || component.instances().live;

@@ -125,7 +125,9 @@ macro_rules! __interface {
             fn configure(config_json: String) -> Result<(), String> {
                 let configured = PLUGIN.with(|slot| slot.configure(&config_json));
                 drop(config_json);
-                $crate::glue::close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
+                if configured.is_ok() {
+                    $crate::glue::close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
+                }
                 configured
             }
         }

@@ -63,8 +63,8 @@ pub trait Plugin: Sized + 'static {
     /// Makes the instance from its configuration: a JSON object, `{}` where the TOML has none.
     ///
     /// Called once per instance, before all else but `describe`, and off the request path: costly preparations
-    /// belong here. Memory that it gives back lies in gaps between what it keeps; up to 512 KiB of them are not used
-    /// again, so that instances that are copies of this one have few pages of their own.
+    /// belong here. Memory that it gives back lies in gaps between what it keeps; of them about 512 KiB at
+    /// most are not used again, so that instances that are copies of this one have few pages of their own.
     ///
     /// # Errors
     ///

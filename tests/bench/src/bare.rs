@@ -52,7 +52,9 @@ impl Instances {
     /// # Panics
     /// Where the plugin does not fit the contract.
     pub fn pooled() -> Self {
-        Self::of(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()))
+        let mut pool = PoolingAllocationConfig::default();
+        pool.table_keep_resident(4 << 10);
+        Self::of(InstanceAllocationStrategy::Pooling(pool))
     }
 
     async fn make(&self) -> (Store<Host>, contract::FilterPlugin) {

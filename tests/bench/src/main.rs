@@ -8,6 +8,7 @@ mod report;
 mod system;
 mod upstream;
 
+use std::os::unix::process::parent_id;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -51,12 +52,15 @@ fn main() -> Result<()> {
 /// often than a fast one.
 fn awake(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.spawn(async {
-        loop {
+    let parent = parent_id();
+    runtime.spawn(async move {
+        // Nobody ends it if the measurement itself was killed.
+        while parent_id() == parent {
             // The model and whoever asks share a core.
             std::thread::yield_now();
             tokio::task::yield_now().await;
         }
+        std::process::exit(1);
     });
     runtime.block_on(work)
 }

@@ -93,7 +93,9 @@ pub(crate) fn write(file: &Path, folder: &Path) -> Result<()> {
          - *TCP relay*: takes every byte and hands it on, and reads nothing: the floor under any gateway.\n\
          - *no links*, *N sandboxed links*: the gateway. A link is `sensitive-word` with 1,000 words, in the answer.\n\
          - *3 native links*: the same search, compiled into the gateway, without a sandbox.\n\n\
-         It logs warnings only (`RUST_LOG=warn`).\n",
+         It logs warnings only (`RUST_LOG=warn`). The model and whoever asks never sleep: to wake a core that sleeps takes an \
+         interrupt, which is paid by who writes to it, and would be paid more often by a slow gateway than by a fast one. A \
+         gateway whose clients sleep pays it.\n",
         measured.commit,
         measured.machine,
         failures(&measured),
@@ -108,8 +110,8 @@ pub(crate) fn write(file: &Path, folder: &Path) -> Result<()> {
              listed word, and waits for the next: that is the last column's 40 ms.\n\n";
     page += &paced(&measured)?;
     page += "\n## A thousand streams at once\n\nEach 60 deltas, one each 50 ms; a process of its own for each subject. Resident \
-             memory, as `ps` shows it, counts a page once for each instance that reads it; counted once, and with the page \
-             tables, it is what a container is charged for, and what the stream's column is of.\n\n\
+             memory, as `ps` shows it (idle, all open, at most), counts a page once for each instance that reads it. *Each page \
+             once* is `Pss` and the page tables; the last column but one is of that.\n\n\
              ![Memory](benchmarks/memory.svg)\n\n";
     page += &open(&measured)?;
     page += "\n## Calls into links\n\nEach call is timed by itself, in one process, in turn; microseconds. A *bare call* is \
@@ -239,9 +241,16 @@ fn open(measured: &Measured) -> Result<String> {
     Ok(table)
 }
 
+/// KiB of a stream of a thousand at most, a page counted once for each instance that reads it.
+pub(crate) fn each_stream_mapped(pass: &Pass) -> f64 {
+    let mapped = |which| memory(pass, which);
+    (mapped(|memory| memory.most) - mapped(|memory| memory.before.mapped)) * 1024.0 / 1000.0
+}
+
 /// KiB of a stream of a thousand, each page counted once.
 pub(crate) fn each_stream(pass: &Pass) -> f64 {
-    memory(pass, |memory| memory.open.pages - memory.before.pages) * 1024.0 / 1000.0
+    let pages = |which| memory(pass, which);
+    (pages(|memory| memory.open.pages) - pages(|memory| memory.before.pages)) * 1024.0 / 1000.0
 }
 
 fn called(calls: &Calls) -> Result<String> {

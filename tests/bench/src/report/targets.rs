@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{each_stream, of};
+use super::{each_stream, each_stream_mapped, of};
 use crate::calls::{self, Calls};
 use crate::system::{Measured, Pass, Subject};
 
@@ -139,6 +139,13 @@ fn of_system(measured: &Measured) -> Result<Vec<Target>> {
             at_most: 600.0,
             unit: "KiB",
             floor: Some((median("open-1000", Empty, each_stream)?, "no links")),
+        },
+        Target {
+            what: "memory of a stream of 1,000, three links, with shared pages counted for each instance",
+            measured: median("open-1000", Three, each_stream_mapped)?,
+            at_most: 600.0,
+            unit: "KiB",
+            floor: Some((median("open-1000", Empty, each_stream_mapped)?, "no links")),
         },
         Target {
             what: "failures with 1,000 streams and three links",
