@@ -3,7 +3,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test; reads the plugin that `cargo xtask build-plugins` made"
 )]
 
