@@ -97,6 +97,10 @@ macro_rules! __export {
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            // Before all others.
+            #[used]
+            static PAGE: $crate::glue::Page = $crate::glue::Page::new();
+
             ::std::thread_local! {
                 static PLUGIN: $crate::glue::Slot<$plugin> = const { $crate::glue::Slot::new() };
             }
@@ -123,10 +127,14 @@ macro_rules! __interface {
             }
 
             fn configure(config_json: String) -> Result<(), String> {
-                let configured = PLUGIN.with(|slot| slot.configure(&config_json));
+                // Away from the beginning of the heap.
+                let moved = config_json.clone();
                 drop(config_json);
+                let room = $crate::glue::Room::take();
+                let configured = PLUGIN.with(|slot| slot.configure(&moved));
+                drop(moved);
                 if configured.is_ok() {
-                    $crate::glue::close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
+                    room.close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
                 }
                 configured
             }
