@@ -1,8 +1,13 @@
 //! The guard around each call into a guest: its limits, and what becomes of a call that did not return.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
 use rust_proxy_stream::chain::printable;
 use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep_until};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{
     Engine, GcHeapOutOfMemory, PoolConcurrencyLimitError, Store, ThrownException, Trap, UpdateDeadline,
@@ -79,14 +84,19 @@ impl<T: Metered> Caller<T> {
         }
         self.store.set_epoch_deadline(1);
         let began = Instant::now();
-        let call = self.meter.measure(began, self.limits.cpu, call(&mut self.store));
-        let error = match timeout_at(began + self.limits.wall, call).await {
-            Ok(Ok(answer)) => {
+        let answer = {
+            // Pinned at once: by value it would be copied into each future around it, and these are kilobytes.
+            let call = pin!(call(&mut self.store));
+            let call = pin!(self.meter.measure(began, self.limits.cpu, call));
+            until(began + self.limits.wall, call).await
+        };
+        let error = match answer {
+            Some(Ok(answer)) => {
                 self.broken = false;
                 return Ok(answer);
             }
-            Ok(Err(error)) => self.error(&error),
-            Err(_) => Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into(),
+            Some(Err(error)) => self.error(&error),
+            None => Fault::new(FaultKind::Wall, format!("more than {:?}", self.limits.wall)).into(),
         };
         // The guest is not called again, but what is left of it may live on until the exchange ends.
         self.store.data_mut().close();
@@ -128,6 +138,22 @@ impl<T: Metered> Caller<T> {
         };
         Fault::new(kind, told(error))
     }
+}
+
+/// What a call answers before `deadline`. Most calls do not wait, and need no timer.
+async fn until<T>(deadline: Instant, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut timer = pin!(None);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        if timer.is_none() {
+            // A guest that is always ready must not keep it from being looked at.
+            timer.set(Some(unconstrained(sleep_until(deadline))));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx).map(|()| None))
+    })
+    .await
 }
 
 /// An error in one line. A guest's backtrace is long and may be cut off, so its cause comes first.
