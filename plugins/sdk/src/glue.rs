@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::Plugin;
-pub use crate::heap::{Page, Room};
+pub use crate::heap::{Page, configure};
 
 /// The instance's place: empty until `configure`.
 #[derive(Debug)]

@@ -1,4 +1,7 @@
-//! The memory that `configure` leaves.
+//! Where a plugin's memory is written to: on as few pages as there can be.
+//!
+//! A host makes instances as copies of one that was configured, and they share the pages that they do not write to. Each
+//! other one takes an instance microseconds and memory.
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicU8;
@@ -16,65 +19,76 @@ const HEAD: usize = 16;
 /// What is given for it at most.
 const GIVEN_MAX: usize = 512 << 10;
 
-/// Takes no memory, but a place at the beginning of a page: as the first of the statics that are written to (a linker
-/// puts these together, and the heap behind them), it has all of them begin with that page instead of across two.
+/// Has the statics that begin as zeroes (`.bss`: the allocator's are among them) begin a page, and the heap behind them,
+/// instead of lying across two. Where a plugin has such statics of its own, they may be on a page before.
 #[derive(Debug)]
 #[repr(align(4096))]
 pub struct Page([AtomicU8; 0]);
 
 impl Page {
+    /// For a static: what can be written to through a shared reference is not put among the constants.
     #[expect(clippy::new_without_default, reason = "used in a static only")]
     pub const fn new() -> Self {
-        // What can be written to through a shared reference is not put among the constants.
         Self([])
     }
 }
 
 const _: () = assert!(align_of::<Page>() == PAGE);
 
-/// Memory at the beginning of the heap, on the page of the statics, which is kept free while a plugin is configured.
-/// What an exchange needs goes there first.
+/// Configures a plugin, and leaves its memory so that what an exchange needs lies together.
 ///
-/// A host makes instances as copies of one that was configured, and they share the pages that they do not write to.
-/// Each other one takes an instance microseconds and memory.
-#[derive(Debug)]
-pub struct Room(Vec<u8>);
+/// The host has put the configuration where the heap begins, on the page of the statics: that page is free again
+/// behind all of this. `memory` is the size of the memory.
+pub fn configure(
+    config_json: String,
+    memory: impl Fn() -> usize,
+    configure: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let rest = rest_of_page(config_json.as_ptr().addr());
+    // A short configuration leaves some of the page.
+    let behind = piece(rest.saturating_sub(config_json.capacity() + HEAD));
+    configure(&config_json)?;
+    let mut room = config_json.into_bytes();
+    room.truncate(rest);
+    room.shrink_to_fit();
+    close_gaps(memory);
+    // Only now, or they would be closed too.
+    drop((black_box(room), behind));
+    Ok(())
+}
 
-impl Room {
-    /// Takes it: while the rest of the heap is free.
-    pub fn take() -> Self {
-        let at = piece(GAP_MIN).as_ptr().addr();
-        let rest = (PAGE - at % PAGE).saturating_sub(HEAD);
-        Self(piece(if rest < ROOM_MIN { rest + PAGE } else { rest }))
-    }
+/// What can be allocated at `at` without leaving its page; of the next page too, where that is next to nothing.
+fn rest_of_page(at: usize) -> usize {
+    let rest = (PAGE - at % PAGE).saturating_sub(HEAD);
+    if rest < ROOM_MIN { rest + PAGE } else { rest }
+}
 
-    /// Gives it back, and takes the free pieces that lie between what is in use: building lists leaves gaps all over
-    /// the memory, and the next few allocations would go to those that fit best, each on a page of its own.
-    ///
-    /// `memory` is the size of the memory. Where too much of it is free before its end, that is used as it is.
-    pub fn close_gaps(self, memory: impl Fn() -> usize) {
-        let mut large = Vec::with_capacity(GIVEN_MAX / LAST);
-        // Given back at the end, so that an exchange does not have to ask for memory.
-        let last = loop {
-            let last = piece(LAST);
-            if memory().saturating_sub(last.as_ptr().addr()) < 2 * LAST {
-                break last;
-            }
-            large.push(last);
-            if large.len() == large.capacity() {
-                return;
-            }
-        };
-        let (mut size, mut given) = (LAST / 2, large.len() * LAST);
-        std::mem::forget(large);
-        while size >= GAP_MIN && given < GIVEN_MAX {
-            let piece = piece(size);
-            if piece.as_ptr().addr() < last.as_ptr().addr() {
-                given += size + HEAD;
-                std::mem::forget(piece);
-            } else {
-                size /= 2;
-            }
+/// Takes the free pieces that lie between what is in use: building lists leaves gaps all over the memory, and the next
+/// few allocations would go to those that fit best, each on a page of its own.
+///
+/// Where too much is free before the end, that is used as it is.
+fn close_gaps(memory: impl Fn() -> usize) {
+    let mut large = Vec::with_capacity(GIVEN_MAX / LAST);
+    // Given back at the end, so that an exchange does not have to ask for memory.
+    let last = loop {
+        let last = piece(LAST);
+        if memory().saturating_sub(last.as_ptr().addr()) < 2 * LAST {
+            break last;
+        }
+        large.push(last);
+        if large.len() == large.capacity() {
+            return;
+        }
+    };
+    let (mut size, mut given) = (LAST / 2, large.len() * LAST);
+    std::mem::forget(large);
+    while size >= GAP_MIN && given < GIVEN_MAX {
+        let gap = piece(size);
+        if gap.as_ptr().addr() < last.as_ptr().addr() {
+            given += size + HEAD;
+            std::mem::forget(gap);
+        } else {
+            size /= 2;
         }
     }
 }
@@ -82,4 +96,19 @@ impl Room {
 /// Memory that the compiler does not know to be unused.
 fn piece(size: usize) -> Vec<u8> {
     black_box(Vec::with_capacity(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEAD, PAGE, ROOM_MIN, rest_of_page};
+
+    #[test]
+    fn a_room_ends_with_a_page_and_is_worth_it() {
+        for at in 0..3 * PAGE {
+            let rest = rest_of_page(at);
+            assert!((ROOM_MIN..PAGE + ROOM_MIN).contains(&rest), "{at}: {rest}");
+            let end = (at + rest + HEAD) % PAGE;
+            assert!(end == 0 || end < HEAD, "{at}: {rest}");
+        }
+    }
 }

@@ -97,7 +97,7 @@ macro_rules! __export {
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            // Before all others.
+            // Before the others, so that they begin a page.
             #[used]
             static PAGE: $crate::glue::Page = $crate::glue::Page::new();
 
@@ -127,16 +127,11 @@ macro_rules! __interface {
             }
 
             fn configure(config_json: String) -> Result<(), String> {
-                // Away from the beginning of the heap.
-                let moved = config_json.clone();
-                drop(config_json);
-                let room = $crate::glue::Room::take();
-                let configured = PLUGIN.with(|slot| slot.configure(&moved));
-                drop(moved);
-                if configured.is_ok() {
-                    room.close_gaps(|| ::core::arch::wasm32::memory_size::<0>() << 16);
-                }
-                configured
+                $crate::glue::configure(
+                    config_json,
+                    || ::core::arch::wasm32::memory_size::<0>() << 16,
+                    |config_json| PLUGIN.with(|slot| slot.configure(config_json)),
+                )
             }
         }
     };
