@@ -115,7 +115,8 @@ pub(crate) fn write(file: &Path, folder: &Path) -> Result<()> {
              ![Memory](benchmarks/memory.svg)\n\n";
     page += &open(&measured)?;
     page += "\n## Calls into links\n\nEach call is timed by itself, in one process, in turn; microseconds. A *bare call* is \
-             wasmtime's own binding into the same guest with the same payload, and none of the gateway's code.\n\n";
+             wasmtime's own binding into the same guest with the same payload, and none of the gateway's code; a *bare instance* is \
+             one that is made by wasmtime's own binding, called once and dropped.\n\n";
     page += &called(calls)?;
     std::fs::write(folder.join("benchmarks.md"), page)?;
     let plots = folder.join("benchmarks");
