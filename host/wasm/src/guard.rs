@@ -148,7 +148,7 @@ async fn until<T>(deadline: Instant, mut call: Pin<&mut impl Future<Output = T>>
             return Poll::Ready(Some(answer));
         }
         if timer.is_none() {
-            // A guest that is always ready must not keep it from being looked at.
+            // Looked at however much of the task's budget the guest has used.
             timer.set(Some(unconstrained(sleep_until(deadline))));
         }
         timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx).map(|()| None))

@@ -21,7 +21,11 @@ pub(crate) async fn run(bench: &mut Bench) {
     ] {
         bench.fails(promise, "wasi", order, early("process: cpu limit: more than 20ms", "cpu limit")).await;
     }
-    for (promise, order) in [("a wait for ever", "sleep"), ("400 waits for ever at once", "poll-many")] {
+    for (promise, order) in [
+        ("a wait for ever", "sleep"),
+        ("400 waits for ever at once", "poll-many"),
+        ("waits that are over, for as long as its CPU time allows", "spin-ready"),
+    ] {
         bench
             .fails(promise, "wasi-wall", order, early("process: wall limit: more than 200ms", "wall limit"))
             .await;
