@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has to fail")]
 #![expect(clippy::disallowed_methods, reason = "reads the guests that `cargo xtask build-plugins` made")]
 
+mod common;
+
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use rust_proxy_stream::fetch::{Fetch, FetchBody, FetchError, FetchRequest, FetchResponse};
 use rust_proxy_stream::item::{Body, Change, Item};
-use rust_proxy_stream::stage::{Context, FaultKind, Link, OnError, Plugin, StageError};
+use rust_proxy_stream::stage::{FaultKind, Link, Plugin, StageError};
 use rust_proxy_wasm::{Limits, LoadError, Runtime, RuntimeOptions, Settings};
 use tokio::sync::Semaphore;
 
@@ -115,21 +117,7 @@ fn guest(name: &str) -> Vec<u8> {
 }
 
 fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
-    let (name, config_json) = ("fetch".to_owned(), "{}".to_owned());
-    let (directories, kv, total) = (Vec::new(), None, Arc::default());
-    Settings {
-        name,
-        config_json,
-        limits,
-        on_error: OnError::FailClosed,
-        ready: 0,
-        once: false,
-        secret: false,
-        fetch,
-        directories,
-        kv,
-        total,
-    }
+    Settings { fetch, ..common::settings("fetch", "{}", limits) }
 }
 
 async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {
@@ -140,15 +128,8 @@ async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {
 
 /// What the guest makes of a text: a line for each request.
 async fn ask(link: &mut dyn Link, text: &str) -> Result<String, StageError> {
-    let context = Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat",
-        streaming: true,
-        metadata: Vec::new(),
-    };
     let item = Item { id: 0, message: 0, role: "user".to_owned(), body: Body::Text(text.to_owned()) };
-    let decision = link.processor().unwrap().process(&context, &[item]).await?;
+    let decision = link.processor().unwrap().process(&common::context(), &[item]).await?;
     match decision.changes.as_slice() {
         [Change::SetText { text, .. }] => Ok(text.clone()),
         other => panic!("{other:?}"),

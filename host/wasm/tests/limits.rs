@@ -6,13 +6,16 @@
     reason = "a test; reads the guests that `cargo xtask build-plugins` made"
 )]
 
+mod common;
+
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
+use common::context;
 use rust_proxy_stream::account::Usage;
 use rust_proxy_stream::item::{Body, Item};
 use rust_proxy_stream::lane::{Batch, Channel, CloseReason, Lane, Piece};
-use rust_proxy_stream::stage::{Context, FaultKind, Link, OnError, Plugin, StageError};
+use rust_proxy_stream::stage::{FaultKind, Link, Plugin, StageError};
 use rust_proxy_wasm::{Cache, Component, Limits, LoadError, Runtime, RuntimeOptions, Settings};
 
 const LIMITS: Limits = Limits {
@@ -37,35 +40,12 @@ fn cache() -> Option<Cache> {
 }
 
 fn settings(config_json: &str, limits: Limits) -> Settings {
-    let name = "fault".to_owned();
-    Settings {
-        name,
-        config_json: config_json.to_owned(),
-        limits,
-        on_error: OnError::FailClosed,
-        ready: 0,
-        once: false,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Default::default(),
-    }
+    common::settings("fault", config_json, limits)
 }
 
 async fn load(config_json: &str, limits: Limits) -> Result<Component, LoadError> {
     let runtime = Runtime::new(RuntimeOptions { slots: 8, cache: cache() }).unwrap();
     runtime.load(&guest("target/guests/fault.wasm"), settings(config_json, limits)).await
-}
-
-fn context() -> Context {
-    Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat",
-        streaming: true,
-        metadata: Vec::new(),
-    }
 }
 
 async fn process(link: &mut dyn Link) -> Result<(), StageError> {

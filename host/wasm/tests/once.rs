@@ -6,35 +6,27 @@
     reason = "a test; reads the guests that `cargo xtask build-plugins` made"
 )]
 
+mod common;
+
 use std::path::Path;
 use std::time::Duration;
 
 use rust_proxy_stream::item::{Body, Change, Item};
-use rust_proxy_stream::stage::{Context, OnError, Plugin};
+use rust_proxy_stream::stage::Plugin;
 use rust_proxy_wasm::{Cache, Component, Directory, Limits, LoadError, Runtime, RuntimeOptions, Settings};
 
+const LIMITS: Limits = Limits {
+    memory: 16 << 20,
+    cpu: Duration::from_millis(500),
+    wall: Duration::from_secs(20),
+    output: 1 << 20,
+    requests: 0,
+    fetch: 0,
+    log: 10,
+};
+
 fn settings(config_json: &str) -> Settings {
-    Settings {
-        name: "once".to_owned(),
-        config_json: config_json.to_owned(),
-        limits: Limits {
-            memory: 16 << 20,
-            cpu: Duration::from_millis(500),
-            wall: Duration::from_secs(20),
-            output: 1 << 20,
-            requests: 0,
-            fetch: 0,
-            log: 10,
-        },
-        on_error: OnError::FailClosed,
-        ready: 1,
-        once: true,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Default::default(),
-    }
+    Settings { ready: 1, once: true, ..common::settings("once", config_json, LIMITS) }
 }
 
 async fn load(settings: Settings, folder: Option<&Path>) -> Result<Component, LoadError> {
@@ -48,15 +40,8 @@ async fn load(settings: Settings, folder: Option<&Path>) -> Result<Component, Lo
 /// What an instance says in an exchange of its own.
 async fn exchange(component: &Component) -> String {
     let mut link = component.start().await.unwrap();
-    let context = Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat",
-        streaming: true,
-        metadata: Vec::new(),
-    };
     let item = Item { id: 0, message: 0, role: "user".to_owned(), body: Body::Text("hello".to_owned()) };
-    let decision = link.processor().unwrap().process(&context, &[item]).await.unwrap();
+    let decision = link.processor().unwrap().process(&common::context(), &[item]).await.unwrap();
     match &decision.changes[..] {
         [Change::SetText { text, .. }] => text.clone(),
         other => panic!("{other:?}"),

@@ -6,11 +6,23 @@
     reason = "a test; reads the plugin that `cargo xtask build-plugins` made"
 )]
 
+mod common;
+
 use std::time::Duration;
 
 use rust_proxy_stream::lane::{Batch, Channel, Lane, Piece};
-use rust_proxy_stream::stage::{Context, OnError, Plugin};
+use rust_proxy_stream::stage::Plugin;
 use rust_proxy_wasm::{Limits, Runtime, RuntimeOptions, Settings};
+
+const LIMITS: Limits = Limits {
+    memory: 16 << 20,
+    cpu: Duration::from_millis(500),
+    wall: Duration::from_secs(20),
+    output: 1 << 20,
+    requests: 0,
+    fetch: 0,
+    log: 10,
+};
 
 /// Pages of the instances' memories that are not shared with the copy that they were made of.
 fn own() -> u64 {
@@ -32,28 +44,8 @@ fn own() -> u64 {
 }
 
 /// Pages that an instance has of its own once it has seen a delta.
-async fn instance(runtime: &Runtime, plugin: &str, config_json: String, edits: usize) -> u64 {
-    let settings = Settings {
-        name: plugin.to_owned(),
-        config_json,
-        limits: Limits {
-            memory: 16 << 20,
-            cpu: Duration::from_millis(500),
-            wall: Duration::from_secs(20),
-            output: 1 << 20,
-            requests: 0,
-            fetch: 0,
-            log: 10,
-        },
-        on_error: OnError::FailClosed,
-        ready: 0,
-        once: true,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Default::default(),
-    };
+async fn instance(runtime: &Runtime, plugin: &str, config_json: &str, edits: usize) -> u64 {
+    let settings = Settings { once: true, ..common::settings(plugin, config_json, LIMITS) };
     let path = format!("{}/../../config/plugins/{plugin}.wasm", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask build-plugins`"));
@@ -61,14 +53,7 @@ async fn instance(runtime: &Runtime, plugin: &str, config_json: String, edits: u
     assert!(component.is_copied());
     let mut link = component.start().await.unwrap();
     let modifier = link.modifier().unwrap();
-    let context = Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat",
-        streaming: true,
-        metadata: Vec::new(),
-    };
-    modifier.open(&context).await.unwrap();
+    modifier.open(&common::context()).await.unwrap();
     let lane = Lane { id: 0, choice: 0, part: 0, channel: Channel::Text, name: None, pointer: None };
     let pieces = vec![Piece { lane: 0, offset: 0, text: "a word5x and more \n" }];
     let outcome = modifier.push(&Batch { opened: &[lane], pieces, closed: &[] }).await.unwrap();
@@ -93,7 +78,7 @@ async fn an_instance_has_a_few_pages_of_its_own_and_none_once_it_is_gone() {
         ("emoji", "{}".to_owned(), 0, 3),
         ("formatter", "{}".to_owned(), 0, 3),
     ] {
-        let own = instance(&runtime, plugin, config_json, edits).await;
+        let own = instance(&runtime, plugin, &config_json, edits).await;
         assert!((1..=pages).contains(&own), "{plugin}: {own} pages");
     }
     assert_eq!(own(), 0, "the pages of instances that are gone");
