@@ -3,6 +3,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test; reads the plugin that `cargo xtask build-plugins` made"
 )]
 
