@@ -50,6 +50,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of a plugin that is granted nothing: it fails closed, and each instance is made when it is needed, and
+    /// configured by itself.
+    #[must_use]
+    pub fn new(name: &str, config_json: &str, limits: Limits) -> Self {
+        Self {
+            name: name.to_owned(),
+            config_json: config_json.to_owned(),
+            limits,
+            on_error: OnError::FailClosed,
+            ready: 0,
+            once: false,
+            secret: false,
+            fetch: None,
+            directories: Vec::new(),
+            kv: None,
+            total: Arc::default(),
+        }
+    }
+
     /// Whether something that is refused otherwise is granted.
     pub(crate) fn grants(&self, grant: &str) -> bool {
         match grant {

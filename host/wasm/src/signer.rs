@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rust_proxy_stream::stage::{Fault, FaultKind, OnError, StageError};
+use rust_proxy_stream::stage::{Fault, FaultKind, StageError};
 use rust_proxy_stream::upstream::{SignRequest, Signer as Sign};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -132,12 +132,9 @@ async fn component(
             "`export` is `{export}`, but the file is a component, whose function is always `sign`; leave `export` out"
         )));
     }
-    // What becomes of a failed signature is the attempt's affair.
-    let (on_error, ready, total) = (OnError::FailClosed, READY.into(), Arc::default());
-    let (fetch, directories, kv) = (None, Vec::new(), None);
-    // A signature may need random numbers that nobody else has: an instance of a signer is no copy of another.
-    let (once, secret) = (false, true);
+    // What becomes of a failed signature is the attempt's affair. One may need random numbers that nobody else has: an
+    // instance of a signer is no copy of another.
     let settings =
-        Settings { name, config_json, limits, on_error, ready, once, secret, fetch, directories, kv, total };
+        Settings { ready: READY.into(), secret: true, ..Settings::new(&name, &config_json, limits) };
     Component::load(compiler, linker, bytes, settings, Usage::Signer).await
 }

@@ -10,7 +10,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rust_proxy_stream::stage::OnError;
 use rust_proxy_stream::upstream::{SignRequest, Signer as _};
 use rust_proxy_wasm::{
     Cache, CacheCounts, Limits, Runtime, RuntimeOptions, Settings, Signer, SignerSettings,
@@ -37,19 +36,7 @@ async fn start(folder: &Path) -> CacheCounts {
     let cache = Cache::open(folder).unwrap();
     let options = RuntimeOptions { slots: 2 * Signer::SLOTS, cache: Some(cache.clone()) };
     let runtime = Runtime::new(options).unwrap();
-    let settings = Settings {
-        name: "fault".to_owned(),
-        config_json: "{}".to_owned(),
-        limits: LIMITS,
-        on_error: OnError::FailClosed,
-        ready: 0,
-        once: false,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Default::default(),
-    };
+    let settings = Settings::new("fault", "{}", LIMITS);
     let component = runtime.load(&file("target/guests/fault.wasm"), settings).await.unwrap();
     assert!(component.roles().processor);
     let arguments = ["nonce", "timestamp", "device_id", "content"].map(str::to_owned);

@@ -117,7 +117,7 @@ fn guest(name: &str) -> Vec<u8> {
 }
 
 fn settings(limits: Limits, fetch: Option<Arc<dyn Fetch>>) -> Settings {
-    Settings { fetch, ..common::settings("fetch", "{}", limits) }
+    Settings { fetch, ..Settings::new("fetch", "{}", limits) }
 }
 
 async fn start(limits: Limits, fetch: &Arc<Scripted>) -> Box<dyn Link> {

@@ -40,7 +40,7 @@ fn cache() -> Option<Cache> {
 }
 
 fn settings(config_json: &str, limits: Limits) -> Settings {
-    common::settings("fault", config_json, limits)
+    Settings::new("fault", config_json, limits)
 }
 
 async fn load(config_json: &str, limits: Limits) -> Result<Component, LoadError> {

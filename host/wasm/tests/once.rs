@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits {
 };
 
 fn settings(config_json: &str) -> Settings {
-    Settings { ready: 1, once: true, ..common::settings("once", config_json, LIMITS) }
+    Settings { ready: 1, once: true, ..Settings::new("once", config_json, LIMITS) }
 }
 
 async fn load(settings: Settings, folder: Option<&Path>) -> Result<Component, LoadError> {

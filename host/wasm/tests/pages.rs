@@ -46,7 +46,7 @@ fn own() -> u64 {
 
 /// Pages that an instance has of its own once it has seen a delta.
 async fn instance(runtime: &Runtime, plugin: &str, config_json: &str, edits: usize) -> u64 {
-    let settings = Settings { once: true, ..common::settings(plugin, config_json, LIMITS) };
+    let settings = Settings { once: true, ..Settings::new(plugin, config_json, LIMITS) };
     let path = format!("{}/../../config/plugins/{plugin}.wasm", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask build-plugins`"));

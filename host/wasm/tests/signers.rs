@@ -375,19 +375,7 @@ async fn settings_that_do_not_fit_are_refused() {
     assert!(load(&component, export("sign")).await.is_ok());
     // Each is loaded for what it is.
     let runtime = Runtime::new(RuntimeOptions { slots: 2, ..RuntimeOptions::default() }).unwrap();
-    let settings = rust_proxy_wasm::Settings {
-        name: "sign".to_owned(),
-        config_json: "{}".to_owned(),
-        limits: LIMITS,
-        on_error: rust_proxy_stream::stage::OnError::FailClosed,
-        ready: 0,
-        once: false,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Default::default(),
-    };
+    let settings = rust_proxy_wasm::Settings::new("sign", "{}", LIMITS);
     let refused = runtime.load(&component, settings).await.unwrap_err().to_string();
     assert!(refused.contains("`[signers.NAME]`"), "{refused}");
 }

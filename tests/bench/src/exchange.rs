@@ -11,7 +11,7 @@ use rust_proxy_stream::dialect::Dialect;
 use rust_proxy_stream::exchange::{
     self, Asking, End, Incoming, Reply, ResponseStream, Route, Routes, StreamEvent,
 };
-use rust_proxy_stream::stage::{Context, Link, OnError, Plugin};
+use rust_proxy_stream::stage::{Context, Link, Plugin};
 use rust_proxy_stream::upstream::{Backend, Forwarded, UpstreamReply, UpstreamRequest};
 use rust_proxy_stream::{UpstreamError, lane};
 use rust_proxy_wasm::{Component, Limits, Runtime, RuntimeOptions, Settings};
@@ -116,27 +116,17 @@ pub fn sensitive_word() -> Vec<u8> {
 /// # Panics
 /// Where it cannot be loaded.
 pub async fn component(sandbox: &Runtime, words: usize, ready: usize) -> Component {
-    let settings = Settings {
-        name: "sensitive-word".to_owned(),
-        config_json: sample::settings(words),
-        limits: Limits {
-            memory: 64 << 20,
-            cpu: Duration::from_secs(2),
-            wall: Duration::from_secs(20),
-            output: 1 << 20,
-            requests: 0,
-            fetch: 0,
-            log: 0,
-        },
-        on_error: OnError::FailClosed,
-        ready,
-        once: true,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Arc::default(),
+    let limits = Limits {
+        memory: 64 << 20,
+        cpu: Duration::from_secs(2),
+        wall: Duration::from_secs(20),
+        output: 1 << 20,
+        requests: 0,
+        fetch: 0,
+        log: 0,
     };
+    let config_json = sample::settings(words);
+    let settings = Settings { ready, once: true, ..Settings::new("sensitive-word", &config_json, limits) };
     sandbox.load(&sensitive_word(), settings).await.expect("a component that loads")
 }
 

@@ -2,16 +2,18 @@
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "reads guests, and makes directories for them")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod files;
 mod hoard;
 mod kv;
 mod log;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use common::context;
 use rust_proxy_stream::item::{Body, Change, Item};
-use rust_proxy_stream::stage::{Context, FaultKind, Link, OnError, Plugin, StageError};
+use rust_proxy_stream::stage::{FaultKind, Link, Plugin, StageError};
 use rust_proxy_wasm::{Component, Limits, LoadError, Runtime, RuntimeOptions, Settings};
 
 const LIMITS: Limits = Limits {
@@ -26,19 +28,7 @@ const LIMITS: Limits = Limits {
 
 /// A plugin that is granted nothing.
 fn settings(name: &str) -> Settings {
-    Settings {
-        name: name.to_owned(),
-        config_json: "{}".to_owned(),
-        limits: LIMITS,
-        on_error: OnError::FailClosed,
-        ready: 0,
-        once: false,
-        secret: false,
-        fetch: None,
-        directories: Vec::new(),
-        kv: None,
-        total: Arc::default(),
-    }
+    Settings::new(name, "{}", LIMITS)
 }
 
 fn runtime() -> Runtime {
@@ -55,16 +45,6 @@ async fn load(settings: Settings) -> Result<Component, LoadError> {
 
 async fn start(settings: Settings) -> Box<dyn Link> {
     load(settings).await.unwrap().start().await.unwrap()
-}
-
-fn context() -> Context {
-    Context {
-        request_id: "r".to_owned(),
-        model: "m".to_owned(),
-        dialect: "openai-chat",
-        streaming: true,
-        metadata: Vec::new(),
-    }
 }
 
 /// What the guest makes of a text.
