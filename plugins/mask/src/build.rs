@@ -8,6 +8,7 @@ use crate::{
     fold::width_fold,
     letters::{Before, END, Reading, Symbol, parts},
     matcher::{Emit, List, Matcher, Options, RootEdges, Word},
+    sparse::Sparse,
 };
 
 /// Why word lists were refused. Their author can fix each of these.
@@ -100,8 +101,10 @@ impl Matcher {
                 ends: lists.iter().any(|list| list.whole_words),
                 kana: !options.width_sensitive && lists.iter().flat_map(|list| list.words).any(has_parts),
             },
-            nodes: Vec::new(),
+            children: Vec::new(),
             labels: Vec::new(),
+            levels: Vec::new(),
+            settled: Sparse::default(),
             words: Vec::new(),
             joins: Vec::new(),
             root: RootEdges::new(&[], true),
@@ -130,6 +133,8 @@ impl Matcher {
         matcher.words = spans.iter().map(word).collect();
         matcher.grow(&arena, &spans, outside);
         matcher.joins.shrink_to_fit();
+        matcher.levels.shrink_to_fit();
+        matcher.settled.shrink_to_fit();
         Ok(matcher)
     }
 

@@ -32,10 +32,10 @@
 //! # Limits
 //!
 //! What is kept back is at most the longest word, with [`Options::zero_width_max`] characters behind each
-//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes about 20 bytes per
-//! trie node. Lanes are shorter than 4 GiB. Case folding is Unicode's *simple* folding, one character to one:
-//! `ẞ` equals `ß`, but not `ss`. Half-width kana with a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is
-//! composed.
+//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes 8 bytes per trie node,
+//! 8 more where a match or another word's beginning ends, and 12 per word. Lanes are shorter than 4 GiB. Case
+//! folding is Unicode's *simple* folding, one character to one: `ẞ` equals `ß`, but not `ss`. Half-width kana with
+//! a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is composed.
 //!
 //! # Examples
 //!
@@ -64,6 +64,7 @@ mod fold;
 mod letters;
 mod matcher;
 mod scanner;
+mod sparse;
 
 #[cfg(test)]
 mod tests;

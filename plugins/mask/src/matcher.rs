@@ -1,10 +1,13 @@
-//! The automaton. Node numbers come from the builder and stay within `nodes`.
+//! The automaton. Node numbers come from the builder and stay within the tables.
 #![expect(
     clippy::indexing_slicing,
     reason = "node, word and join numbers are the builder's and lie within their tables"
 )]
 
-use crate::letters::{Reading, Symbol};
+use crate::{
+    letters::{Reading, Symbol},
+    sparse::Sparse,
+};
 
 pub(crate) const ROOT: u32 = 0;
 
@@ -74,13 +77,18 @@ pub struct List<'a, W> {
 /// Word lists, ready for searching. Shared by any number of [`Scanner`](crate::Scanner)s.
 ///
 /// Built by [`Matcher::new`]; the module documentation has the algorithm.
+#[derive(Clone)]
 pub struct Matcher {
     pub(crate) reading: Reading,
-    /// Breadth-first, so that the children of a node are neighbours; one more than there are nodes, so that
-    /// the children of each end where those of the one after it begin.
-    pub(crate) nodes: Vec<Node>,
+    /// The first child of each node. Nodes are numbered breadth-first, so that the children of one are neighbours; one
+    /// more than there are nodes, so that the children of each end where those of the one after it begin.
+    pub(crate) children: Vec<u32>,
     /// The symbol that leads to each node; sorted among siblings.
     pub(crate) labels: Vec<Symbol>,
+    /// The first node of each depth from 1 on.
+    pub(crate) levels: Vec<u32>,
+    /// What follows once the text of a node is settled.
+    pub(crate) settled: Sparse<Settled>,
     pub(crate) words: Vec<Word>,
     pub(crate) joins: Vec<Join>,
     /// Where a word begins.
@@ -91,17 +99,14 @@ pub struct Matcher {
     pub(crate) lists: Vec<u32>,
 }
 
-/// One distinct beginning of a word.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Node {
-    /// The first child.
-    pub(crate) first: u32,
-    /// Where the search goes on once this node's text is settled; always nearer to the root.
+/// What follows once a node's text is settled, since no longer word is there. By default the search begins anew, as it
+/// does behind most nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// Where it goes on; always nearer to the root.
     pub(crate) next: u32,
     /// The matches that are certain by then.
     pub(crate) emit: Emit,
-    /// Symbols from the root.
-    pub(crate) depth: u32,
 }
 
 /// A word: its place among those of all lists, and its length.
@@ -113,8 +118,8 @@ pub(crate) struct Word {
     pub(crate) letters: u32,
 }
 
-/// A list of matches in four bytes: the kind in the upper two bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A list of matches in four bytes: the kind in the upper two bits. By default none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Emit(u32);
 
 /// What an [`Emit`] stands for.
@@ -171,6 +176,7 @@ pub(crate) struct Join {
 }
 
 /// The root's edges: most characters of most texts are looked up here, and the root may have thousands.
+#[derive(Clone)]
 pub(crate) struct RootEdges {
     /// By byte, upper case too where case is folded; `ROOT` where there is no edge.
     ascii: [u32; 128],
@@ -239,8 +245,15 @@ impl Matcher {
     }
 
     #[inline]
-    pub(crate) fn node(&self, node: u32) -> Node {
-        self.nodes[node as usize]
+    pub(crate) fn settled(&self, node: u32) -> Settled {
+        self.settled.get(node)
+    }
+
+    /// Symbols from the root.
+    #[inline]
+    pub(crate) fn depth(&self, node: u32) -> u32 {
+        // Most searches go on from the root.
+        if node == ROOT { 0 } else { self.levels.partition_point(|first| *first <= node) as u32 }
     }
 
     pub(crate) fn word(&self, word: u32) -> Word {
@@ -253,7 +266,7 @@ impl Matcher {
 
     #[inline]
     pub(crate) fn is_leaf(&self, node: u32) -> bool {
-        self.nodes[node as usize].first == self.nodes[node as usize + 1].first
+        self.children[node as usize] == self.children[node as usize + 1]
     }
 
     /// The list and the place in it of a word by its place among those of all lists.
@@ -270,8 +283,8 @@ impl Matcher {
             let child = if inside { &self.inside } else { &self.root }.child(c);
             return (child != ROOT).then_some(child);
         }
-        let first = self.nodes[node as usize].first;
-        let labels = &self.labels[first as usize..self.nodes[node as usize + 1].first as usize];
+        let first = self.children[node as usize];
+        let labels = &self.labels[first as usize..self.children[node as usize + 1] as usize];
         let place = if labels.len() <= 8 {
             labels.iter().position(|label| *label == c)
         } else {
@@ -289,7 +302,7 @@ impl Matcher {
 
     /// `node`, or the next one on its way to the root that has matches to report.
     pub(crate) fn emitting(&self, node: u32) -> u32 {
-        match self.node(node).emit.matches() {
+        match self.settled(node).emit.matches() {
             Matches::None(then) => then,
             Matches::Word(_) | Matches::Join(_) => node,
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     letters::{Before, Symbol},
-    matcher::{Emit, Matcher, Matches, ROOT},
+    matcher::{Emit, Matcher, Matches, ROOT, Settled},
 };
 
 /// A word that was found.
@@ -201,14 +201,16 @@ impl Scanner {
     /// No match at `start` grows any more: reports what thereby is certain, and goes on behind it.
     #[inline]
     fn settle(&mut self, matcher: &Matcher, found: Found<'_>) {
-        let node = matcher.node(self.node);
-        let gone = if node.emit.is_none() { 0 } else { self.report(matcher, node.emit, found) };
-        self.node = node.next;
-        self.release(node.depth - gone - matcher.node(node.next).depth);
+        let Settled { next, emit } = matcher.settled(self.node);
+        if !emit.is_none() {
+            self.report(matcher, emit, found);
+        }
+        self.node = next;
+        self.release(self.kept.len() as u32 - matcher.depth(next));
     }
 
-    /// Reports a list of matches; returns the number of symbols up to the end of the last one.
-    fn report(&mut self, matcher: &Matcher, emit: Emit, found: Found<'_>) -> u32 {
+    /// Reports a list of matches; lets the symbols go up to the end of the last one.
+    fn report(&mut self, matcher: &Matcher, emit: Emit, found: Found<'_>) {
         let mut gone = 0;
         self.stack.push(Step::List(emit, 0));
         while let Some(step) = self.stack.pop() {
@@ -232,16 +234,15 @@ impl Scanner {
                     }
                 },
                 Step::Chain { node, stop, end } => {
-                    let link = matcher.node(node);
-                    if link.depth > stop {
+                    let (link, depth) = (matcher.settled(node), matcher.depth(node));
+                    if depth > stop {
                         let next = matcher.emitting(link.next);
                         self.stack.push(Step::Chain { node: next, stop, end });
-                        self.stack.push(Step::List(link.emit, end - link.depth));
+                        self.stack.push(Step::List(link.emit, end - depth));
                     }
                 }
             }
         }
-        gone
     }
 
     /// Lets symbols go; returns the end of the last one, before what was looked through behind it.

@@ -201,7 +201,7 @@ fn lists_of_one_to_a_hundred_thousand_words_stay_small_and_are_all_found() {
             .map(|n| [n, n / 5_000, n / 7, n / 31].map(letter)[..2 + n as usize % 3].iter().collect())
             .collect();
         let matcher = Matcher::new(&words, Options::default()).unwrap();
-        assert!(matcher.nodes.len() < 3 * words.len() + 10, "{} nodes", matcher.nodes.len());
+        assert!(matcher.labels.len() < 3 * words.len() + 10, "{} nodes", matcher.labels.len());
         // Words, words that lack an end, and words that lack a beginning.
         let parts = words.iter().step_by(1 + words.len() / 1_000).enumerate();
         let text: String = parts

@@ -27,6 +27,7 @@ pub mod testing;
 pub use bindings::signer::SignRequest;
 pub use bindings::types;
 pub use config::parse_config;
+pub use heap::compact;
 pub use lanes::{Lanes, Update};
 pub use plugin::{Description, Plugin, Processor, ResponseModifier, Session, Signer};
 pub use types::{

@@ -11,7 +11,7 @@ mod tests;
 
 use rust_proxy_mask::{Mask, Match, Matcher};
 use rust_proxy_sdk::{
-    Context, Decision, Description, Item, Plugin, Processor, ResponseModifier, parse_config,
+    Context, Decision, Description, Item, Plugin, Processor, ResponseModifier, compact, parse_config,
 };
 
 use crate::{config::Config, session::Scan};
@@ -23,7 +23,7 @@ pub struct SensitiveWord {
 }
 
 /// A configuration that was found to make sense.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rules {
     /// The lists that act, searched as one.
     matcher: Option<Matcher>,
@@ -34,7 +34,7 @@ struct Rules {
 }
 
 /// What a list does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rule {
     action: Action,
     /// What findings are called.
@@ -42,7 +42,7 @@ struct Rule {
 }
 
 /// What becomes of a word.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     /// Something takes its place.
     Mask(Mask),
@@ -51,7 +51,7 @@ enum Action {
 }
 
 /// A list whose words are reported, no more.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Watch {
     matcher: Matcher,
     rule: String,
@@ -70,7 +70,7 @@ impl Plugin for SensitiveWord {
     }
 
     fn configure(config_json: &str) -> Result<Self, String> {
-        let rules = parse_config::<Config>(config_json)?.validate()?;
+        let rules = compact(parse_config::<Config>(config_json)?.validate()?);
         // For as long as the instance: a count of those who use it would be on a page that each copy has to write to.
         Ok(Self { rules: Box::leak(Box::new(rules)) })
     }

@@ -7,7 +7,7 @@ use super::{Arena, Span};
 use crate::{
     class::is_word,
     letters::{END, Symbol},
-    matcher::{Emit, Join, Matcher, Node, ROOT, RootEdges},
+    matcher::{Emit, Join, Matcher, ROOT, RootEdges, Settled},
 };
 
 /// The words, sorted, and what is known of the nodes beyond the automaton.
@@ -26,29 +26,35 @@ impl Matcher {
         // The root, and the end behind the last node. Growing step by step would touch twice the memory, and
         // in a plugin a first touch costs more than a node.
         let size = nodes(arena, first) + nodes(arena, second) + 2;
-        self.nodes.reserve_exact(size);
+        self.children.reserve_exact(size);
         self.labels.reserve_exact(size);
         let mut layout = Layout { arena, spans, below: Vec::with_capacity(size) };
         layout.below.push(0..0);
-        self.nodes.push(Node { first: 1, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
+        self.children.push(1);
         self.labels.push(0);
+        self.settled.push(Settled::default());
         let (outside, all) = (first.len() as u32, spans.len() as u32);
         self.root = self.begin(0..outside, &mut layout);
         self.inside = self.begin(outside..all, &mut layout);
         let mut parent = 1;
-        while parent < self.nodes.len() {
-            self.nodes[parent].first = self.nodes.len() as u32;
+        self.levels.push(1);
+        let mut level_end = self.children.len();
+        while parent < self.children.len() {
+            if parent == level_end {
+                self.levels.push(parent as u32);
+                level_end = self.children.len();
+            }
+            self.children[parent] = self.children.len() as u32;
             let words = layout.below[parent].clone();
             self.branch(parent as u32, words, &mut layout);
             parent += 1;
         }
-        let first = self.nodes.len() as u32;
-        self.nodes.push(Node { first, next: ROOT, emit: Emit::none(ROOT), depth: 0 });
+        self.children.push(self.children.len() as u32);
     }
 
     /// The edges of a root.
     fn begin(&mut self, words: Range<u32>, layout: &mut Layout<'_>) -> RootEdges {
-        let first = self.nodes.len();
+        let first = self.children.len();
         self.branch(ROOT, words, layout);
         let edges: Vec<_> = self.labels.iter().copied().zip(0..).skip(first).collect();
         RootEdges::new(&edges, self.reading.options.case_sensitive)
@@ -58,7 +64,7 @@ impl Matcher {
     fn branch(&mut self, parent: u32, words: Range<u32>, layout: &mut Layout<'_>) {
         let Layout { arena, spans, below } = layout;
         let (mut low, high) = (words.start as usize, words.end as usize);
-        let depth = self.node(parent).depth;
+        let depth = self.depth(parent);
         let own = spans[low..high].first().filter(|span| span.symbols == depth).map(|span| span.index);
         low += usize::from(own.is_some());
         while low < high {
@@ -72,8 +78,9 @@ impl Matcher {
                 low += 1;
             }
             if low < end {
-                let node = self.settle(parent, label, word);
-                self.nodes.push(node);
+                let settled = self.settle(parent, label, word);
+                self.settled.push(settled);
+                self.children.push(0);
                 self.labels.push(label);
                 below.push(low as u32..end as u32);
             }
@@ -82,41 +89,39 @@ impl Matcher {
     }
 
     /// The new child of `parent`: what becomes certain when its text is settled, and where to go on.
-    fn settle(&mut self, parent: u32, label: Symbol, word: Option<u32>) -> Node {
-        let Node { next: from, emit: before, depth: end, .. } = self.node(parent);
-        let mut node = Node { first: 0, next: ROOT, emit: Emit::none(ROOT), depth: end + 1 };
+    fn settle(&mut self, parent: u32, label: Symbol, word: Option<u32>) -> Settled {
         if let Some(word) = word {
             // The longest match at this place: it covers the text, nothing remains behind it.
-            node.emit = Emit::word(word);
-            return node;
+            return Settled { next: ROOT, emit: Emit::word(word) };
         }
         if parent == ROOT {
-            return node;
+            return Settled::default();
         }
+        let Settled { next: from, emit: before } = self.settled(parent);
         // What the parent would go on from reads the label, as the scanner would.
         let word = |symbol| self.reading.ends && char::from_u32(symbol).is_some_and(is_word);
         let inside = word(label) && word(self.labels[parent as usize]);
         let mut stop = from;
-        node.next = loop {
+        let next = loop {
             if let Some(child) = self.child(stop, label, inside) {
                 break child;
             }
             if stop == ROOT {
                 break ROOT;
             }
-            stop = self.node(stop).next;
+            stop = self.settled(stop).next;
         };
-        let stop = self.node(stop).depth;
+        let stop = self.depth(stop);
         let first = self.emitting(from);
-        node.emit = if self.node(first).depth > stop {
-            self.joins.push(Join { before, from: first, stop, end });
+        let emit = if self.depth(first) > stop {
+            self.joins.push(Join { before, from: first, stop, end: self.depth(parent) });
             Emit::join(self.joins.len() as u32 - 1)
         } else if before.is_none() {
-            Emit::none(self.emitting(node.next))
+            Emit::none(self.emitting(next))
         } else {
             before
         };
-        node
+        Settled { next, emit }
     }
 }
 
