@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::command::{cargo, command, root, run};
 use crate::plugins;
 
-const PROGRAM: &str = "target/release/rust-proxy-bench";
+pub(crate) const PROGRAM: &str = "target/release/rust-proxy-bench";
 const GATEWAY: &str = "target/release/rust-proxy";
 /// What was measured, in numbers.
 const MEASURED: &str = "target/benchmarks.json";
@@ -15,9 +15,7 @@ const MEASURED: &str = "target/benchmarks.json";
 /// With `quick`, a short look at all of it, which is printed and written nowhere.
 pub(crate) fn bench(quick: bool) -> Result<()> {
     plugins::build()?;
-    // For the whole workspace, so that one set of features serves all builds.
-    let programs = ["--workspace", "--bin", "rust-proxy", "--bin", "rust-proxy-bench"];
-    run(cargo(&["build", "--release"]).args(programs))?;
+    build()?;
     let flags: &[&str] = if quick { &["--quick"] } else { &[] };
     let out = root().join(MEASURED);
     let file = File::create(&out).with_context(|| format!("{}", out.display()))?;
@@ -30,4 +28,11 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
     run(&mut command(PROGRAM, &["report", MEASURED, "target/benchmarks"]))?;
     print!("{}", fs::read_to_string(folder.join("benchmarks.md"))?);
     Ok(())
+}
+
+/// Builds the gateway, and what measures it.
+pub(crate) fn build() -> Result<()> {
+    // For the whole workspace, so that one set of features serves all builds.
+    let programs = ["--workspace", "--bin", "rust-proxy", "--bin", "rust-proxy-bench"];
+    run(cargo(&["build", "--release"]).args(programs))
 }

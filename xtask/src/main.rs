@@ -5,6 +5,7 @@ mod boundaries;
 mod ci;
 mod command;
 mod fuzz;
+mod pgo;
 mod plugins;
 mod run;
 mod signer;
@@ -31,6 +32,8 @@ usage: cargo xtask TASK
   build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/,
                  and the signer, as build-signer does
   build-signer   build sign_bg.wasm and sign.wasm into config/signer/, with the key in SIGNER_KEY
+  build-pgo      build target/pgo/rust-proxy: the gateway in release, compiled by a profile of the benchmark's loads
+                 (half an hour)
   boundaries     check which crate may depend on what";
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "bench" => bench::bench(false),
         "bench --quick" => bench::bench(true),
         "build-plugins" => plugins::build(),
+        "build-pgo" => pgo::build(),
         "build-signer" => signer::build(),
         "boundaries" => boundaries::check(),
         "" | "help" | "--help" | "-h" => {

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
@@ -110,8 +111,8 @@ fn kilobytes(fields: &str, name: &str) -> Result<u64> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What cannot be ended has ended.
-        let _ = self.child.kill();
+        // By a request: a program that counts for its compiler writes that down when it ends. What cannot be asked has ended.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
 }
