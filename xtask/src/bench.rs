@@ -15,7 +15,9 @@ const MEASURED: &str = "target/benchmarks.json";
 /// With `quick`, a short look at all of it, which is printed and written nowhere.
 pub(crate) fn bench(quick: bool) -> Result<()> {
     plugins::build()?;
-    build()?;
+    // For the whole workspace, so that one set of features serves all builds.
+    let programs = ["--workspace", "--bin", "rust-proxy", "--bin", "rust-proxy-bench"];
+    run(cargo(&["build", "--release"]).args(programs))?;
     let flags: &[&str] = if quick { &["--quick"] } else { &[] };
     let out = root().join(MEASURED);
     let file = File::create(&out).with_context(|| format!("{}", out.display()))?;
@@ -28,11 +30,4 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
     run(&mut command(PROGRAM, &["report", MEASURED, "target/benchmarks"]))?;
     print!("{}", fs::read_to_string(folder.join("benchmarks.md"))?);
     Ok(())
-}
-
-/// Builds the gateway, and what measures it.
-pub(crate) fn build() -> Result<()> {
-    // For the whole workspace, so that one set of features serves all builds.
-    let programs = ["--workspace", "--bin", "rust-proxy", "--bin", "rust-proxy-bench"];
-    run(cargo(&["build", "--release"]).args(programs))
 }

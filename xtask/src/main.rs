@@ -32,7 +32,7 @@ usage: cargo xtask TASK
   build-plugins  build the plugins into config/plugins/ and the test guests into target/guests/,
                  and the signer, as build-signer does
   build-signer   build sign_bg.wasm and sign.wasm into config/signer/, with the key in SIGNER_KEY
-  build-pgo      build target/pgo/rust-proxy: the gateway in release, compiled by a profile of the benchmark's loads
+  build-pgo      build target/pgo/rust-proxy: the gateway in release, optimised for the benchmark's loads (PGO)
                  (half an hour)
   boundaries     check which crate may depend on what";
 

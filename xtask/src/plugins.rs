@@ -78,7 +78,7 @@ fn component_names(folder: &Path) -> Result<Vec<String>> {
 
 /// Puts a copy in place in one step: who reads the file meanwhile sees the old one or the new one.
 pub(crate) fn replace(source: &Path, destination: &Path) -> Result<()> {
-    let part: PathBuf = destination.with_extension("wasm.part");
+    let part: PathBuf = destination.with_added_extension("part");
     let folder = destination.parent().unwrap_or(destination);
     fs::create_dir_all(folder)
         .and_then(|()| fs::copy(source, &part))

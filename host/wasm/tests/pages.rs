@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// Pages of the instances' memories: those that are not shared with the copy that they were made of, and those that are
-/// and were read, which Linux maps with up to fifteen beside them.
+/// and were read, which Linux maps with up to fifteen beside them (`fault_around_bytes`, unless it was changed).
 #[derive(Debug, PartialEq, Eq)]
 struct Pages {
     own: u64,
@@ -90,6 +90,7 @@ async fn an_instance_has_a_few_pages_of_its_own_and_none_once_it_is_gone() {
         ("sensitive-word", words(10), 1, 2, 1),
         ("sensitive-word", words(100), 1, 2, 1),
         ("sensitive-word", words(1000), 1, 2, 2),
+        ("sensitive-word", words(3000), 1, 3, 3),
         ("sensitive-word", words(10_000), 1, 3, 6),
         ("emoji", "{}".to_owned(), 0, 3, 1),
         ("formatter", "{}".to_owned(), 0, 3, 2),

@@ -21,7 +21,8 @@
 //! node alone, so they are computed once, in breadth-first order, as Aho and Corasick compute failure links;
 //! the difference is that a node below a word reports it and goes on *behind* it. A move down adds one
 //! character to what is kept, `next` takes at least one away: the time is linear in text and matches, however
-//! the words repeat within one another, with no second look at the text.
+//! the words repeat within one another, with no second look at the text. (A node's depth is looked up among the
+//! levels: that adds the logarithm of the longest word's length where a search does not begin anew.)
 //!
 //! Whole words change none of this, because where a run of word characters ends is read like a character
 //! (`letters` has these marks), and a second root, for places inside of such a run, leads to the words that
@@ -32,10 +33,11 @@
 //! # Limits
 //!
 //! What is kept back is at most the longest word, with [`Options::zero_width_max`] characters behind each
-//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes 8 bytes per trie node,
-//! 8 more where a match or another word's beginning ends, and 12 per word. Lanes are shorter than 4 GiB. Case
-//! folding is Unicode's *simple* folding, one character to one: `ẞ` equals `ß`, but not `ss`. Half-width kana with
-//! a mark (`ｶﾞ`) equal the letter (`ガ`); nothing else is composed.
+//! letter; a scanner keeps four bytes per letter of it, and never text. A matcher takes about 8 bytes per trie
+//! node, 8 more for one whose text holds a match or ends with the beginning of another word (16 more still for
+//! some), and 12 per word. Lanes are shorter than 4 GiB. Case folding is Unicode's *simple* folding, one
+//! character to one: `ẞ` equals `ß`, but not `ss`. Half-width kana with a mark (`ｶﾞ`) equal the letter (`ガ`);
+//! nothing else is composed.
 //!
 //! # Examples
 //!

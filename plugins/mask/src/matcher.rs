@@ -85,7 +85,7 @@ pub struct Matcher {
     pub(crate) children: Vec<u32>,
     /// The symbol that leads to each node; sorted among siblings.
     pub(crate) labels: Vec<Symbol>,
-    /// The first node of each depth from 1 on.
+    /// The first node of each depth from 1 on. While the tries grow, as many as the parent at work is deep.
     pub(crate) levels: Vec<u32>,
     /// What follows once the text of a node is settled.
     pub(crate) settled: Sparse<Settled>,

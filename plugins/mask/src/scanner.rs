@@ -206,6 +206,7 @@ impl Scanner {
             self.report(matcher, emit, found);
         }
         self.node = next;
+        // What is kept is the path of a node.
         self.release(self.kept.len() as u32 - matcher.depth(next));
     }
 

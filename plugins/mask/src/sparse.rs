@@ -1,5 +1,5 @@
 //! A table most of whose values are the usual one.
-#![expect(clippy::indexing_slicing, reason = "as many values were pushed as bits were set")]
+#![expect(clippy::indexing_slicing, reason = "places were pushed; there are as many values as bits")]
 
 /// Values by their place; those that are `T::default()` take no room.
 ///
@@ -21,6 +21,11 @@ struct Block {
 }
 
 impl<T: Copy + Default + PartialEq> Sparse<T> {
+    /// Takes room for so many places.
+    pub(crate) fn reserve(&mut self, places: usize) {
+        self.blocks.reserve_exact(places.div_ceil(u32::BITS as usize));
+    }
+
     pub(crate) fn push(&mut self, value: T) {
         if self.len.is_multiple_of(u32::BITS) {
             self.blocks.push(Block { bits: 0, before: self.values.len() as u32 });
@@ -45,7 +50,6 @@ impl<T: Copy + Default + PartialEq> Sparse<T> {
     }
 
     pub(crate) fn shrink_to_fit(&mut self) {
-        self.blocks.shrink_to_fit();
         self.values.shrink_to_fit();
     }
 }

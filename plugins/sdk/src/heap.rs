@@ -1,7 +1,7 @@
-//! Where a plugin's memory is written to: on as few pages as there can be.
+//! Where a plugin's memory is written to, and where it is read: on as few pages as there can be.
 //!
 //! A host makes instances as copies of one that was configured, and they share the pages that they do not write to. Each
-//! other one takes an instance microseconds and memory.
+//! other one takes an instance microseconds and memory, and to map shared ones takes time too.
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicU8;
@@ -16,14 +16,14 @@ const LAST: usize = 64 << 10;
 const GAP_MIN: usize = 8;
 /// What an allocator puts in front of a piece.
 const HEAD: usize = 16;
-/// The largest memory in which tables are moved.
-#[cfg(target_arch = "wasm32")]
-const MOVED_MAX: usize = 4 << 20;
-/// How many free pieces are taken for it at most.
-#[cfg(target_arch = "wasm32")]
-const GAPS_MAX: usize = 256;
 /// What is given for it at most.
 const GIVEN_MAX: usize = 512 << 10;
+/// The largest memory in which tables are moved: larger ones have many windows anyhow, and moving takes memory.
+#[cfg(target_arch = "wasm32")]
+const MOVED_MAX: usize = 4 << 20;
+/// How many free pieces are taken for it at most: all of the largest in such a memory, and some hundred smaller ones.
+#[cfg(target_arch = "wasm32")]
+const GAPS_MAX: usize = 256;
 
 /// Has the statics that begin as zeroes (`.bss`: the allocator's are among them) begin a page, and the heap behind them,
 /// instead of lying across two. Where a plugin has such statics of its own, they may be on a page before.
@@ -99,48 +99,66 @@ fn close_gaps(memory: impl Fn() -> usize) {
     }
 }
 
-/// A copy of what a configuration was made into, which lies together and near the beginning of the memory.
+/// Moves what a configuration was made into together, to the beginning of the memory where there is room.
 ///
-/// For the end of [`Plugin::configure`](crate::Plugin::configure), where a plugin has tables of more than some kilobytes:
-/// they lie behind and between what they were made of, which is free by then. Instances share the pages that they only
-/// read, but to map one takes each of them time, and counts for each in the process' resident memory. Takes as much
-/// memory again as the value has, for a moment; a memory of more than 4 MiB is left as it is. Outside of WebAssembly it
-/// does nothing.
+/// For the end of [`Plugin::configure`](crate::Plugin::configure), once, with all that is large: where a plugin has tables
+/// of more than some kilobytes, they lie behind and between what they were made of, which is free by then. Instances share
+/// the pages that they only read, but to map these takes each of them time, and counts for each in the process's resident
+/// memory. It is worth nothing where each instance is configured by itself.
+///
+/// It clones twice, so what clones share (`Rc`) stays where it is. The memory is larger by the value and 200 KiB at most
+/// from then on: `limits.memory` must have room. One of more than 4 MiB is left as it is. Outside of WebAssembly it does
+/// nothing.
 ///
 /// # Examples
 ///
 /// ```
-/// use rust_proxy_sdk::compact;
+/// use rust_proxy_sdk::{Description, Plugin, compact};
 ///
-/// let squares: Vec<u64> = (0..1000).map(|number| number * number).filter(|square| square % 3 == 1).collect();
-/// let squares = compact(squares);
-/// assert_eq!(squares[1], 4);
+/// struct Squares(Vec<u64>);
+///
+/// impl Plugin for Squares {
+///     fn describe() -> Description {
+///         Description::new("squares", "1.0.0", "Knows squares.")
+///     }
+///
+///     fn configure(config_json: &str) -> Result<Self, String> {
+///         let count: u64 = config_json.parse().map_err(|_| "not a number")?;
+///         Ok(Self(compact((0..count).map(|number| number * number).collect())))
+///     }
+/// }
+///
+/// assert_eq!(Squares::configure("1000").unwrap().0[30], 900);
 /// ```
 pub fn compact<T: Clone>(made: T) -> T {
     #[cfg(target_arch = "wasm32")]
-    let made = moved_down(made, || core::arch::wasm32::memory_size::<0>() << 16);
+    let made = moved_down(made);
     made
 }
 
 /// Copies twice: first behind all else, and then to where nothing is any more.
 #[cfg(target_arch = "wasm32")]
-fn moved_down<T: Clone>(made: T, memory: impl Fn() -> usize) -> T {
+fn moved_down<T: Clone>(made: T) -> T {
+    let memory = || core::arch::wasm32::memory_size::<0>() << 16;
+    let mut gaps = Vec::with_capacity(GAPS_MAX);
     let before = memory();
     if before > MOVED_MAX {
         return made;
     }
-    // An allocator takes the smallest piece that is large enough: with all of them taken, what is behind the last one.
-    let mut gaps = Vec::with_capacity(GAPS_MAX);
-    let (mut size, mut end) = (LAST, 0);
+    // An allocator takes the smallest free piece that is large enough. Once these are taken, the large ones first, a copy
+    // goes behind them.
+    let (mut size, mut end) = (LAST, None);
     while size >= GAP_MIN && gaps.len() < GAPS_MAX {
         let gap = piece(size);
-        if end == 0 && memory() > before {
-            // Nothing lies behind what the memory had to grow for.
-            end = gap.as_ptr().addr();
-        } else if end > 0 && gap.as_ptr().addr() > end {
+        let at = gap.as_ptr().addr();
+        gaps.push(gap);
+        // Nothing lies behind what the memory had to grow for.
+        if end.is_none() && memory() > before {
+            end = Some(at);
+        }
+        if end.is_some_and(|end| at >= end) {
             size /= 2;
         }
-        gaps.push(gap);
     }
     let copy = made.clone();
     drop((made, gaps));

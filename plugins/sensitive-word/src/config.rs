@@ -39,7 +39,7 @@
 //! # Costs
 //!
 //! What waits is at most the longest word, and `zero_width_max` characters behind each of its letters. To be
-//! built, a list of 1,000 words takes about 0.3 ms, one of 100,000 words 30 to 90 ms and 24 to 32 MiB of
+//! built, a list of 1,000 words takes about 0.3 ms, one of 100,000 words 30 to 90 ms and up to 32 MiB of
 //! memory: the plugin's limits must allow it.
 
 use std::fmt;

@@ -33,6 +33,9 @@ impl Core {
     }
 }
 
+/// A server that takes longer to end is killed.
+const ENDS_WITHIN: Duration = Duration::from_secs(40);
+
 /// Resident memory, in bytes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Resident {
@@ -111,8 +114,14 @@ fn kilobytes(fields: &str, name: &str) -> Result<u64> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // By a request: a program that counts for its compiler writes that down when it ends. What cannot be asked has ended.
+        // First by a request: a program that counts for its compiler writes that down when it ends. What cannot be asked
+        // has ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < ENDS_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

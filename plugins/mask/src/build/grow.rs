@@ -28,6 +28,7 @@ impl Matcher {
         let size = nodes(arena, first) + nodes(arena, second) + 2;
         self.children.reserve_exact(size);
         self.labels.reserve_exact(size);
+        self.settled.reserve(size);
         let mut layout = Layout { arena, spans, below: Vec::with_capacity(size) };
         layout.below.push(0..0);
         self.children.push(1);
@@ -64,7 +65,7 @@ impl Matcher {
     fn branch(&mut self, parent: u32, words: Range<u32>, layout: &mut Layout<'_>) {
         let Layout { arena, spans, below } = layout;
         let (mut low, high) = (words.start as usize, words.end as usize);
-        let depth = self.depth(parent);
+        let depth = self.levels.len() as u32;
         let own = spans[low..high].first().filter(|span| span.symbols == depth).map(|span| span.index);
         low += usize::from(own.is_some());
         while low < high {
@@ -114,7 +115,7 @@ impl Matcher {
         let stop = self.depth(stop);
         let first = self.emitting(from);
         let emit = if self.depth(first) > stop {
-            self.joins.push(Join { before, from: first, stop, end: self.depth(parent) });
+            self.joins.push(Join { before, from: first, stop, end: self.levels.len() as u32 });
             Emit::join(self.joins.len() as u32 - 1)
         } else if before.is_none() {
             Emit::none(self.emitting(next))
