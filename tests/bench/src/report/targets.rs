@@ -41,7 +41,8 @@ fn of_calls(calls: &Calls) -> Result<Vec<Target>> {
     let [bare, bare_eight] = calls::BARE;
     let [native, _] = calls::NATIVE;
     let (chain, chain_most) = calls.microseconds(calls::CHAIN)?;
-    let opened = median(calls::OPEN)? - median(calls::OPEN_WITHOUT)?;
+    let (native_chain, native_chain_most) = calls.microseconds(calls::CHAIN_NATIVE)?;
+    let without = median(calls::OPEN_WITHOUT)?;
     Ok(vec![
         target("one link, a delta, median", median(one)?, 2.0, Some((median(bare)?, "bare call"))),
         target(
@@ -56,14 +57,14 @@ fn of_calls(calls: &Calls) -> Result<Vec<Target>> {
             median(bare)?,
             Some((median(native)?, "native link")),
         ),
+        target("three links, a delta, median", chain, 5.0, Some((native_chain, "native links"))),
+        target("three links, a delta, 99 %", chain_most, 15.0, Some((native_chain_most, "native links"))),
         target(
-            "three links, a delta, median",
-            chain,
-            5.0,
-            Some((median(calls::CHAIN_NATIVE)?, "native links")),
+            "opening a stream, three links above none",
+            median(calls::OPEN)? - without,
+            25.0,
+            Some((without, "the stream alone")),
         ),
-        target("three links, a delta, 99 %", chain_most, 15.0, None),
-        target("opening a stream with three links", opened, 25.0, None),
         target(
             "making three instances ready and dropping them, time on an idle core",
             median(calls::REFILL)? * 3.0,
